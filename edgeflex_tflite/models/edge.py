@@ -1,0 +1,207 @@
+"""The one architecture that every later stage works on: a plain, pre-norm Vision Transformer in edge form.
+
+The edge form computes what timm's model computes, exactly up to float rounding, but is laid out for a phone:
+
+* Q, K and V are separate linears, so each can be scaled, pruned or quantized by itself;
+* the softmax scale is inside Q, LayerScale inside the linear before it, a norm's shift inside the linears after it;
+* position embeddings are added to the prefix tokens (class token, registers) once, before anything runs;
+* activations keep to rank 3: a single image is `[tokens, channels]`, its heads are `[heads, tokens, head_dim]`;
+* the last block computes only the tokens that the head reads.
+
+Every block accepts leading batch dimensions too (`[..., tokens, channels]`), so calibration runs the same code in batches.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Pooling = Literal["token", "avg", "map"]
+ALL_TOKENS = slice(None)
+
+
+class Attention(nn.Module):
+    """Multi-head attention `softmax(Q K^T) V` with the softmax scale already inside Q.
+
+    Attributes:
+        q, k: linears to `num_heads * key_dim` channels; `q` is a constant `[1, num_heads * key_dim]` for a latent query.
+        v: linear to `num_heads * value_dim` channels.
+        q_norm, k_norm: norms over each head's channels, or identities.
+        proj: linear from `num_heads * value_dim` channels back to the model's.
+    """
+
+    def __init__(
+        self, q: nn.Module, k: nn.Linear, v: nn.Linear, proj: nn.Linear, num_heads: int, q_norm: nn.Module, k_norm: nn.Module
+    ) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.q, self.k, self.v = q, k, v
+        self.q_norm, self.k_norm = q_norm, k_norm
+        self.softmax = nn.Softmax(dim=-1)
+        self.proj = proj
+
+    def _split_heads(self, x: Tensor) -> Tensor:
+        """`[..., tokens, heads * dim]` -> `[..., heads, tokens, dim]`."""
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(-3, -2)
+
+    def context(self, queries: Tensor, tokens: Tensor) -> Tensor:
+        """Attention output before `proj`: `[..., queries, num_heads * value_dim]`."""
+        q = self.q_norm(self._split_heads(self.q(queries)))
+        k = self.k_norm(self._split_heads(self.k(tokens)))
+        v = self._split_heads(self.v(tokens))
+        weights = self.softmax(q @ k.transpose(-2, -1))
+        return (weights @ v).transpose(-3, -2).flatten(-2)
+
+    def forward(self, queries: Tensor, tokens: Tensor) -> Tensor:
+        return self.proj(self.context(queries, tokens))
+
+
+class Mlp(nn.Module):
+    """`fc2(act(fc1(x)))`, or with a gate `fc2(act(gate(x)) * fc1(x))` (SwiGLU)."""
+
+    def __init__(self, fc1: nn.Linear, act: nn.Module, fc2: nn.Linear, gate: nn.Linear | None = None) -> None:
+        super().__init__()
+        self.fc1, self.gate, self.act, self.fc2 = fc1, gate, act, fc2
+
+    @property
+    def width(self) -> int:
+        """Number of hidden neurons."""
+        return self.fc2.in_features
+
+    def hidden(self, x: Tensor) -> Tensor:
+        """Activations that fc2 reads: `[..., tokens, width]`."""
+        if self.gate is None:
+            return self.act(self.fc1(x))
+        return self.act(self.gate(x)) * self.fc1(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(self.hidden(x))
+
+
+class Block(nn.Module):
+    """Pre-norm block: `x + attn(norm1(x))`, then `x + mlp(norm2(x))`."""
+
+    def __init__(self, norm1: nn.Module, attn: Attention, norm2: nn.Module, mlp: Mlp) -> None:
+        super().__init__()
+        self.norm1, self.attn, self.norm2, self.mlp = norm1, attn, norm2, mlp
+
+    def after_attention(self, x: Tensor, reads: slice = ALL_TOKENS) -> Tensor:
+        """The residual stream between attention and MLP, for the tokens in `reads` alone."""
+        normed = self.norm1(x)
+        if reads == ALL_TOKENS:
+            return x + self.attn(normed, normed)
+        return x[..., reads, :] + self.attn(normed[..., reads, :], normed)
+
+    def forward(self, x: Tensor, reads: slice = ALL_TOKENS) -> Tensor:
+        x = self.after_attention(x, reads)
+        return x + self.mlp(self.norm2(x))
+
+
+class LatentQuery(nn.Module):
+    """The constant query of attention pooling: the same `[1, channels]` whatever it is asked about."""
+
+    def __init__(self, query: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(query)
+
+    def forward(self, _: Tensor) -> Tensor:
+        return self.weight
+
+
+class AttentionPool(nn.Module):
+    """Attention pooling of SigLIP: one latent query over all tokens, then a residual MLP."""
+
+    def __init__(self, attn: Attention, norm: nn.Module, mlp: Mlp) -> None:
+        super().__init__()
+        self.attn, self.norm, self.mlp = attn, norm, mlp
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = self.attn(x, x)
+        return (pooled + self.mlp(self.norm(pooled)))[..., 0, :]
+
+
+class EdgeViT(nn.Module):
+    """A Vision Transformer in edge form.
+
+    Attributes:
+        patch_embed: convolution whose stride is its kernel, `[B, 3, H, W]` -> `[B, channels, rows, columns]`.
+        prefix: `[prefix_tokens, channels]`, class token and registers with their positions added.
+        position: `[patches, channels]`, added to the patch embeddings.
+        norm_pre: norm before the first block (CLIP), or an identity.
+        blocks: the transformer blocks, in order.
+        norm, fc_norm: norms before and after pooling, or identities.
+        pooling: how the tokens become one vector: the first token, the mean, or attention pooling.
+        reads: the tokens that pooling reads from the last block.
+        head: linear to `num_classes` logits.
+    """
+
+    def __init__(
+        self,
+        *,
+        patch_embed: nn.Conv2d,
+        prefix: Tensor,
+        position: Tensor,
+        norm_pre: nn.Module,
+        blocks: list[Block],
+        norm: nn.Module,
+        pooling: Pooling,
+        reads: slice,
+        attention_pool: AttentionPool | None,
+        fc_norm: nn.Module,
+        head: nn.Linear,
+        img_size: tuple[int, int],
+    ) -> None:
+        super().__init__()
+        self.patch_embed = patch_embed
+        self.prefix = nn.Parameter(prefix)
+        self.position = nn.Parameter(position)
+        self.norm_pre = norm_pre
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = norm
+        self.pooling = pooling
+        self.reads = reads
+        self.attention_pool = attention_pool
+        self.fc_norm = fc_norm
+        self.head = head
+        self.img_size = img_size
+
+    @property
+    def num_tokens(self) -> int:
+        return self.prefix.shape[0] + self.position.shape[0]
+
+    def embed(self, images: Tensor) -> Tensor:
+        """`float32 [B, 3, H, W]` images -> `[B, tokens, channels]` residual stream before the first block."""
+        patches = self.patch_embed(images).flatten(2).transpose(1, 2)
+        return self.assemble(patches, self.prefix.expand(len(patches), -1, -1))
+
+    def assemble(self, patches: Tensor, prefix: Tensor) -> Tensor:
+        """Patch embeddings and prefix tokens -> residual stream, for any leading dimensions."""
+        x = patches + self.position
+        if prefix.shape[-2]:
+            x = torch.cat([prefix, x], dim=-2)
+        return self.norm_pre(x)
+
+    def classify(self, x: Tensor) -> Tensor:
+        """The tokens in `reads` after the last block, `[..., tokens, channels]` -> logits `[..., num_classes]`."""
+        x = self.norm(x)
+        if self.pooling == "token":
+            x = x[..., 0, :]
+        elif self.pooling == "avg":
+            x = x.mean(dim=-2)
+        else:
+            assert self.attention_pool is not None
+            x = self.attention_pool(x)
+        return self.head(self.fc_norm(x))
+
+    def transform(self, x: Tensor) -> Tensor:
+        """Residual stream before the first block -> the tokens in `reads` after the last one."""
+        *early, last = self.blocks
+        for block in early:
+            x = block(x)
+        return last(x, self.reads)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalized images `float32 [B, 3, H, W]` -> logits `float32 [B, num_classes]`."""
+        return self.classify(self.transform(self.embed(images)))
