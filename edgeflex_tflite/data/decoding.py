@@ -1,0 +1,62 @@
+"""Batches of preprocessed pixels, decoded as they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgeflex_tflite.data.preprocess import Preprocessing
+from edgeflex_tflite.data.source import Source
+from edgeflex_tflite.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class _Images:
+    """What a DataLoader asks for images by place. Errors come back as values: a worker would wrap them in its own."""
+
+    source: Source
+    preprocessing: Preprocessing
+    indices: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, place: int) -> tuple[Tensor, int] | UserError:
+        index = int(self.indices[place])
+        try:
+            return self.preprocessing.resize(self.source.image(index)), self.source.label(index)
+        except UserError as error:
+            return error
+
+
+def _collate(images: list[tuple[Tensor, int] | UserError]) -> tuple[Tensor, Tensor] | UserError:
+    import torch  # noqa: PLC0415
+
+    pairs = []
+    for image in images:
+        if isinstance(image, UserError):
+            return image
+        pairs.append(image)
+    return torch.stack([pixels for pixels, _ in pairs]), torch.tensor([label for _, label in pairs])
+
+
+def decode(
+    source: Source, preprocessing: Preprocessing, indices: Sequence[int], batch_size: int, workers: int = 0
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of pixels uint8 `[B, 3, H, W]` and labels int64 `[B]`, in the order of `indices`.
+
+    Only the batches in flight are in memory: one, or two for each worker process. Raises UserError, which names the
+    image, where one cannot be decoded.
+    """
+    from torch.utils.data import DataLoader  # noqa: PLC0415
+
+    images = _Images(source, preprocessing, indices)
+    loader = DataLoader(images, batch_size=batch_size, num_workers=workers, collate_fn=_collate)  # type: ignore[arg-type]
+    for batch in loader:
+        if isinstance(batch, UserError):
+            raise batch
+        yield batch

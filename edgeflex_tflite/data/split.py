@@ -1,0 +1,229 @@
+"""Calibration and evaluation images that never overlap, whatever the user gives.
+
+Two images are the same image when their preprocessed pixels are, so copies under other names count as one. Calibration
+images are drawn first; evaluation leaves out every image with the content of one of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeflex_tflite.data.decoding import decode
+from edgeflex_tflite.data.drawing import draw_balanced
+from edgeflex_tflite.data.preprocess import Preprocessing
+from edgeflex_tflite.data.source import Source
+from edgeflex_tflite.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def content_hash(pixels: Tensor) -> str:
+    """Hash of one image's preprocessed pixels, uint8 `[3, H, W]`, with their shape."""
+    digest = hashlib.blake2b(repr(tuple(pixels.shape)).encode(), digest_size=16)
+    digest.update(pixels.contiguous().numpy())
+    return digest.hexdigest()
+
+
+def data_fingerprint(hashes: Iterable[str], labels: Iterable[int]) -> str:
+    """sha256 over the content hashes and labels of a set of images, in their order."""
+    digest = hashlib.sha256()
+    for content, label in zip(hashes, labels, strict=True):
+        digest.update(f"{content} {int(label)}\n".encode())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class CalibrationSet:
+    """Images that statistics are taken from, in memory and no two alike.
+
+    Attributes:
+        source: name of the data set that they are from.
+        indices: int64 `[n]`, their numbers in it.
+        hashes: their contents.
+        pixels: uint8 `[n, 3, H, W]`.
+        labels: int64 `[n]`.
+    """
+
+    source: str
+    indices: NDArray[np.int64]
+    hashes: tuple[str, ...]
+    pixels: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over contents and labels."""
+        return data_fingerprint(self.hashes, self.labels.tolist())
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationSet:
+    """Images that accuracy is measured on, decoded batch by batch: the same batches each time it is iterated.
+
+    Attributes:
+        source: the data set that they are from.
+        preprocessing: what makes them a model's input.
+        indices: int64 `[n]`, their numbers in it.
+        hashes: their contents.
+        excluded: contents of the calibration images, none of which is here.
+        left_out: how many images were passed over because calibration has them.
+        batch_size: images a batch; the last one may have fewer.
+        workers: processes that decode; 0 decodes in this one.
+    """
+
+    source: Source
+    preprocessing: Preprocessing
+    indices: NDArray[np.int64]
+    hashes: tuple[str, ...]
+    excluded: frozenset[str]
+    left_out: int
+    batch_size: int = 32
+    workers: int = 0
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.indices)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """int64 `[n]`."""
+        return self.source.labels[self.indices]
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over contents and labels."""
+        return data_fingerprint(self.hashes, self.labels)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of pixels uint8 `[B, 3, H, W]` and labels int64 `[B]`.
+
+        Raises UserError where an image is no longer the one that was drawn.
+        """
+        start = 0
+        for pixels, labels in decode(self.source, self.preprocessing, self.indices, self.batch_size, self.workers):
+            hashes = [content_hash(image) for image in pixels]
+            if not self.excluded.isdisjoint(hashes):
+                raise AssertionError(f"{self.source.spec!r}: an evaluation image is a calibration image")
+            if tuple(hashes) != self.hashes[start : start + len(hashes)]:
+                raise UserError(f"{self.source.spec!r} changed while it was in use: leave it alone and run again.")
+            start += len(hashes)
+            yield pixels, labels
+
+
+@dataclass(frozen=True)
+class Data:
+    """What `make_data` makes."""
+
+    calibration: CalibrationSet
+    evaluation: EvaluationSet
+
+
+def make_data(
+    data: Source,
+    calibration: Source | None,
+    preprocessing: Preprocessing,
+    *,
+    calibration_samples: int,
+    eval_samples: int | None,
+    seed: int,
+    batch_size: int = 32,
+    workers: int = 0,
+) -> Data:
+    """Draw calibration and evaluation images that share no content.
+
+    Every image of the evaluation set is decoded once here, to know its content, so a broken one is found before any
+    long work. The same arguments give the same sets.
+
+    Args:
+        data: what is evaluated on, and calibrated on where `calibration` is None.
+        calibration: another data set to calibrate on.
+        preprocessing: what makes the images a model's input.
+        calibration_samples: images to calibrate on: class-balanced as far as possible, and no two alike.
+        eval_samples: images to evaluate on, class-balanced as far as possible; None takes all that are left.
+        seed: decides which images are drawn.
+        batch_size: images a batch of the evaluation set.
+        workers: processes that decode evaluation images; 0 decodes in this one.
+
+    Raises:
+        UserError: there are fewer images than asked for, or one cannot be decoded.
+    """
+    drawn = draw_calibration(calibration or data, preprocessing, calibration_samples, seed)
+    excluded = frozenset(drawn.hashes)
+    if eval_samples is None:
+        indices, hashes, left_out = _all_but(excluded, data, preprocessing, batch_size, workers)
+    else:
+        indices, hashes, left_out = _draw_but(excluded, data, preprocessing, eval_samples, seed)
+    wanted = 1 if eval_samples is None else eval_samples
+    if len(indices) < wanted:
+        raise UserError(
+            f"{data.spec!r} has {len(indices)} images besides the {left_out} that calibration has, but evaluation asks "
+            f"for {wanted}; ask for fewer, or calibrate on other data."
+        )
+    return Data(drawn, EvaluationSet(data, preprocessing, indices, hashes, excluded, left_out, batch_size, workers))
+
+
+def draw_calibration(source: Source, preprocessing: Preprocessing, samples: int, seed: int) -> CalibrationSet:
+    """`samples` images of `source`, class-balanced as far as possible and no two alike.
+
+    Raises UserError where there are fewer, or where one cannot be decoded.
+    """
+    import torch  # noqa: PLC0415
+
+    _check_positive("calibration", samples)
+    drawn: dict[str, Tensor] = {}
+
+    def is_new(index: int) -> bool:
+        pixels = preprocessing.resize(source.image(index))
+        content = content_hash(pixels)
+        return content not in drawn and drawn.setdefault(content, pixels) is pixels
+
+    indices = draw_balanced(source.labels, samples, seed, is_new)
+    if len(indices) < samples:
+        raise UserError(
+            f"{source.spec!r} has {len(indices)} images that differ, but calibration asks for {samples}; ask for fewer."
+        )
+    pixels = torch.stack(list(drawn.values()))
+    return CalibrationSet(source.name, indices, tuple(drawn), pixels, torch.from_numpy(source.labels[indices]))
+
+
+_Drawn = tuple[NDArray[np.int64], tuple[str, ...], int]  # indices, their contents, how many were passed over
+
+
+def _all_but(
+    excluded: frozenset[str], source: Source, preprocessing: Preprocessing, batch_size: int, workers: int
+) -> _Drawn:
+    everything = range(len(source))
+    batches = decode(source, preprocessing, everything, batch_size, workers)
+    hashes = [content_hash(image) for pixels, _ in batches for image in pixels]
+    kept = [index for index in everything if hashes[index] not in excluded]
+    return np.array(kept, dtype=np.int64), tuple(hashes[index] for index in kept), len(source) - len(kept)
+
+
+def _draw_but(
+    excluded: frozenset[str], source: Source, preprocessing: Preprocessing, samples: int, seed: int
+) -> _Drawn:
+    _check_positive("evaluation", samples)
+    hashes: list[str] = []
+
+    def is_other(index: int) -> bool:
+        hashes.append(content_hash(preprocessing.resize(source.image(index))))
+        return hashes[-1] not in excluded
+
+    indices = draw_balanced(source.labels, samples, seed, is_other)
+    kept = tuple(content for content in hashes if content not in excluded)
+    return indices, kept, len(hashes) - len(kept)
+
+
+def _check_positive(purpose: str, samples: int) -> None:
+    if samples < 1:
+        raise UserError(f"{purpose} cannot work on {samples} images; ask for 1 or more.")

@@ -1,0 +1,35 @@
+"""Which of a data set's splits is meant, where it has several and names them in its own way."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from edgeflex_tflite.errors import UserError
+
+_TRAIN = ("train", "training")
+_VALIDATION = ("validation", "val", "valid", "eval", "evaluation")
+_TEST = ("test", "testing")
+SPLIT_NAMES = frozenset(_TRAIN + _VALIDATION + _TEST)
+
+
+def find_split(spec: str, present: Collection[str], split: str) -> str | None:
+    """The name in `present` that means `split`, or None where `present` is empty.
+
+    Synonyms count (`val` for `validation`), and a test split stands in for a validation split that is not there.
+    A lone split is taken whatever it is called. Raises UserError where several are there and none is meant.
+    """
+    for name in _wanted(split):
+        if name in present:
+            return name
+    if len(present) > 1:
+        have = ", ".join(sorted(present))
+        raise UserError(f"{spec!r} has no split {split!r}: it has {have}; ask for one of these.")
+    return next(iter(present), None)
+
+
+def _wanted(split: str) -> tuple[str, ...]:
+    if split in _TRAIN:
+        return (split, *_TRAIN)
+    if split in _VALIDATION:
+        return (split, *_VALIDATION, *_TEST)
+    return (split, *_TEST) if split in _TEST else (split,)
