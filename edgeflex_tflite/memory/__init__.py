@@ -1,0 +1,16 @@
+"""Memory of a .tflite model: the runtime's arena plan from the file alone, and the real one measured."""
+
+from edgeflex_tflite.memory.planner import Allocation, ArenaPlan, plan_arena, plan_graphs
+from edgeflex_tflite.memory.runtime import ArenaMeasurement, measure_arena
+from edgeflex_tflite.memory.weights import weight_bytes_by_dtype, weights_bytes
+
+__all__ = [
+    "Allocation",
+    "ArenaMeasurement",
+    "ArenaPlan",
+    "measure_arena",
+    "plan_arena",
+    "plan_graphs",
+    "weight_bytes_by_dtype",
+    "weights_bytes",
+]

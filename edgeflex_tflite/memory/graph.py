@@ -1,0 +1,258 @@
+"""A .tflite flatbuffer as plain data: tensors, ops and graphs, without copying a single weight."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from edgeflex_tflite.errors import UserError
+
+OPTIONAL = -1
+"""The tensor index that stands for an input or output that is not there."""
+
+UNSIZED_DTYPES = frozenset({"STRING", "RESOURCE", "VARIANT"})
+"""Types whose bytes are only known at run time; the runtime gives them memory of their own."""
+
+_BITS = {
+    "FLOAT64": 64, "FLOAT32": 32, "FLOAT16": 16, "BFLOAT16": 16, "FLOAT8_E4M3FN": 8, "FLOAT8_E5M2": 8,
+    "INT64": 64, "INT32": 32, "INT16": 16, "INT8": 8, "INT4": 4, "INT2": 2,
+    "UINT64": 64, "UINT32": 32, "UINT16": 16, "UINT8": 8, "UINT4": 4,
+    "BOOL": 8, "COMPLEX64": 64, "COMPLEX128": 128,
+}  # fmt: skip
+
+
+def tensor_bytes(dtype: str, shape: tuple[int, ...]) -> int:
+    """Bytes of a dense tensor; types below a byte are packed (`tflite/util.cc`, BytesRequired).
+
+    Raises:
+        KeyError: The type has no fixed size.
+    """
+    return (math.prod(shape) * _BITS[dtype] + 7) // 8
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor of a graph.
+
+    Attributes:
+        index: Position in its graph.
+        name: Name in the file.
+        dtype: Name of the TensorType, e.g. "FLOAT32".
+        shape: Sizes in elements; () is a scalar.
+        unknown_shape: The file leaves a dimension open (-1 in the shape signature).
+        is_variable: State that outlives an inference.
+        buffer: Index of the file's buffer, 0 for none.
+        data: The constant's bytes inside the file, or None for a tensor that is computed.
+        scale_count: Number of quantization scales.
+        scales_differ: The scales are not all the same number.
+        sparse_ledger_bytes: Bytes of the row ledger that a sparse FULLY_CONNECTED keeps; None when dense.
+    """
+
+    index: int
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    unknown_shape: bool = False
+    is_variable: bool = False
+    buffer: int = 0
+    data: memoryview | None = field(default=None, repr=False, compare=False)
+    scale_count: int = 0
+    scales_differ: bool = False
+    sparse_ledger_bytes: int | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that the runtime books for it; 0 for types without a fixed size."""
+        return 0 if self.dtype in UNSIZED_DTYPES else tensor_bytes(self.dtype, self.shape)
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operator.
+
+    Attributes:
+        index: Position in the execution order.
+        name: Name of the builtin operator, or the custom code.
+        inputs: Tensor indices, -1 for an absent one.
+        outputs: Tensor indices, -1 for an absent one.
+        intermediates: Tensor indices that only carry quantization ranges.
+        options: The builtin options by the schema's field names.
+        custom_options: A custom operator's own bytes.
+    """
+
+    index: int
+    name: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    intermediates: tuple[int, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    custom_options: bytes = b""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One subgraph.
+
+    Attributes:
+        index: Position in the file.
+        name: Name in the file.
+        tensors: All tensors.
+        ops: All operators in execution order.
+        inputs: Tensor indices.
+        outputs: Tensor indices.
+    """
+
+    index: int
+    name: str
+    tensors: tuple[Tensor, ...]
+    ops: tuple[Op, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+def load_graphs(model: bytes | str | Path) -> tuple[Graph, ...]:
+    """All subgraphs of a model, the primary one first.
+
+    A file is mapped, not read: weights are only referenced.
+
+    Raises:
+        UserError: There is no such file, or it is not a .tflite flatbuffer.
+    """
+    buffer, origin = _open(model)
+    if len(buffer) < 8 or buffer[4:8] != b"TFL3":
+        raise UserError(f"{origin} is not a .tflite flatbuffer (no TFL3 mark): give a file that LiteRT can load.")
+    try:
+        return _parse(buffer)
+    except (struct.error, IndexError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{origin} is a damaged .tflite flatbuffer ({error}): convert or download it again.") from error
+
+
+def _open(model: bytes | str | Path) -> tuple[memoryview, str]:
+    if isinstance(model, (bytes, bytearray, memoryview)):
+        return memoryview(model), "The model"
+    path = Path(model)
+    if not path.is_file():
+        raise UserError(f"There is no file {path}: give the path of a .tflite file.")
+    if path.stat().st_size == 0:
+        return memoryview(b""), str(path)
+    with path.open("rb") as file:
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)), str(path)
+
+
+def _parse(buffer: memoryview) -> tuple[Graph, ...]:
+    from ai_edge_litert import schema_py_generated as schema
+
+    root = schema.Model.GetRootAs(buffer)
+    if root.SubgraphsLength() == 0:
+        raise ValueError("it has no subgraph")
+    constants = [_constant(root.Buffers(i), buffer) for i in range(root.BuffersLength())]
+    codes = [_op_name(root.OperatorCodes(i)) for i in range(root.OperatorCodesLength())]
+    return tuple(_graph(i, root.Subgraphs(i), constants, codes) for i in range(root.SubgraphsLength()))
+
+
+def _constant(table: Any, buffer: memoryview) -> memoryview | None:
+    """A buffer's bytes, inside the flatbuffer or behind it; None when it holds none."""
+    if not table.DataIsNone():
+        start = table._tab.Vector(table._tab.Offset(4))
+        return buffer[start : start + table.DataLength()]
+    if table.Offset() > 1:
+        return buffer[table.Offset() : table.Offset() + table.Size()]
+    return None
+
+
+def _graph(index: int, table: Any, constants: list[memoryview | None], codes: list[str]) -> Graph:
+    tensors = tuple(_tensor(i, table.Tensors(i), constants) for i in range(table.TensorsLength()))
+    ops = tuple(_op(i, table.Operators(i), codes) for i in range(table.OperatorsLength()))
+    inputs = _ints(table.InputsLength(), table.Inputs)
+    outputs = _ints(table.OutputsLength(), table.Outputs)
+    return Graph(index, _text(table.Name()), tensors, ops, inputs, outputs)
+
+
+def _tensor(index: int, table: Any, constants: list[memoryview | None]) -> Tensor:
+    signature = _ints(table.ShapeSignatureLength(), table.ShapeSignature)
+    quantization = table.Quantization()
+    scales = set() if quantization is None else set(_numbers(quantization.ScaleLength(), quantization.Scale))
+    return Tensor(
+        index=index,
+        name=_text(table.Name()),
+        dtype=_names("TensorType")[table.Type()],
+        shape=_ints(table.ShapeLength(), table.Shape),
+        unknown_shape=-1 in signature,
+        is_variable=table.IsVariable(),
+        buffer=table.Buffer(),
+        data=constants[table.Buffer()] if table.Buffer() else None,
+        scale_count=0 if quantization is None else quantization.ScaleLength(),
+        scales_differ=len(scales) > 1,
+        sparse_ledger_bytes=_ledger_bytes(table.Sparsity()),
+    )
+
+
+def _op(index: int, table: Any, codes: list[str]) -> Op:
+    from ai_edge_litert import schema_py_generated as schema
+
+    options = schema.BuiltinOptionsCreator(table.BuiltinOptionsType(), table.BuiltinOptions())
+    if options is None:
+        options = schema.BuiltinOptions2Creator(table.BuiltinOptions2Type(), table.BuiltinOptions2())
+    return Op(
+        index=index,
+        name=codes[table.OpcodeIndex()],
+        inputs=_ints(table.InputsLength(), table.Inputs),
+        outputs=_ints(table.OutputsLength(), table.Outputs),
+        intermediates=_ints(table.IntermediatesLength(), table.Intermediates),
+        options={} if options is None else vars(options),
+        custom_options=bytes(_ints(table.CustomOptionsLength(), table.CustomOptions)),
+    )
+
+
+def _op_name(code: Any) -> str:
+    builtin = max(code.DeprecatedBuiltinCode(), code.BuiltinCode())
+    name = _names("BuiltinOperator").get(builtin, f"BUILTIN_{builtin}")
+    return _text(code.CustomCode()) if name == "CUSTOM" else name
+
+
+def _ledger_bytes(sparsity: Any) -> int | None:
+    """Row counts and column indices of the second dimension's CSR index."""
+    if sparsity is None:
+        return None
+    if sparsity.DimMetadataLength() < 2:
+        return 0
+    rows = sparsity.DimMetadata(1)
+    return _index_count(rows.ArrayIndices()) + _index_count(rows.ArraySegments()) - 1
+
+
+def _index_count(vector: Any) -> int:
+    """Elements of an Int32Vector, Uint16Vector or Uint8Vector table (one field, a vector)."""
+    if vector is None:
+        return 0
+    from flatbuffers.number_types import UOffsetTFlags
+    from flatbuffers.table import Table
+
+    table = Table(vector.Bytes, vector.Pos)
+    offset = table.Offset(4)
+    assert UOffsetTFlags.bytewidth == 4
+    return table.VectorLen(offset) if offset else 0
+
+
+@cache
+def _names(enum: str) -> dict[int, str]:
+    from ai_edge_litert import schema_py_generated as schema
+
+    return {value: name for name, value in vars(getattr(schema, enum)).items() if isinstance(value, int)}
+
+
+def _ints(length: int, item: Any) -> tuple[int, ...]:
+    return tuple(int(item(i)) for i in range(length))
+
+
+def _numbers(length: int, item: Any) -> tuple[float, ...]:
+    return tuple(item(i) for i in range(length))
+
+
+def _text(raw: bytes | None) -> str:
+    return "" if raw is None else raw.decode("utf-8", "replace")

@@ -1,0 +1,201 @@
+"""The arena that LiteRT's own kernels will allocate for a model, from its file alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeflex_tflite.memory.graph import Graph, load_graphs
+from edgeflex_tflite.memory.homes import Home
+from edgeflex_tflite.memory.lifetimes import FOREVER, Lifetime, lifetimes
+from edgeflex_tflite.memory.placement import Placed, Request, extent_bytes, place, placing_key
+from edgeflex_tflite.memory.prepare import Prepared, prepare
+from edgeflex_tflite.memory.sharing import shared_buffers
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """One placed buffer.
+
+    Attributes:
+        tensor: Index of the tensor that owns it; indices behind the file's are kernels' scratch tensors.
+        name: Name of that tensor.
+        sharers: Indices of further tensors that live in the same buffer.
+        bytes: Size.
+        offset_bytes: Distance from the begin of its arena.
+        first_op: Index of the op before which it is placed.
+        last_op: Index of the last op that needs it; the graph's last op when it is never freed.
+        persistent: Lies in the persistent arena.
+    """
+
+    tensor: int
+    name: str
+    sharers: tuple[int, ...]
+    bytes: int
+    offset_bytes: int
+    first_op: int
+    last_op: int
+    persistent: bool
+
+
+@dataclass(frozen=True)
+class ArenaPlan:
+    """The memory plan of one graph, graph inputs and outputs included, constants not.
+
+    Attributes:
+        graph_index: Position of the graph in the file.
+        peak_bytes: Size of the arena that ops reuse one after the other.
+        persistent_bytes: Size of the arena that is never reused: variables, dequantized constants, row sums.
+        lower_bound_bytes: Largest sum of live bytes over the ops; no plan can do with less.
+        peak_op: Index and type of the op that sets the peak: of those during which the furthest buffer is live,
+            the one with the most live bytes. None for a graph without ops.
+        live_at_peak: The arena's buffers that are live during that op, by offset.
+        timeline_bytes: For each op, the sum of the arena's live bytes.
+        allocations: All buffers of both arenas, by offset.
+        unmodelled_ops: Op types whose kernels' scratch tensors are unknown; the plan counts none for them.
+        dynamic_tensors: Names of tensors that get heap blocks of their own; not counted.
+        planned_ops: Number of ops that are planned before the first inference: all, unless an op's outputs
+            cannot be sized before it has run.
+    """
+
+    graph_index: int
+    peak_bytes: int
+    persistent_bytes: int
+    lower_bound_bytes: int
+    peak_op: tuple[int, str] | None
+    live_at_peak: tuple[Allocation, ...]
+    timeline_bytes: tuple[int, ...]
+    allocations: tuple[Allocation, ...]
+    unmodelled_ops: tuple[str, ...]
+    dynamic_tensors: tuple[str, ...]
+    planned_ops: int
+
+    @property
+    def total_bytes(self) -> int:
+        """Both arenas together."""
+        return self.peak_bytes + self.persistent_bytes
+
+
+def plan_arena(model: bytes | str | Path, *, num_threads: int = 1) -> ArenaPlan:
+    """Plan the primary graph's arena as the runtime does with its own kernels, without delegates.
+
+    Args:
+        model: A .tflite file, or its content.
+        num_threads: Threads of the interpreter.
+
+    Raises:
+        UserError: There is no such file, or it is not a .tflite flatbuffer.
+    """
+    return plan_graph(load_graphs(model)[0], num_threads=num_threads)
+
+
+def plan_graphs(model: bytes | str | Path, *, num_threads: int = 1) -> tuple[ArenaPlan, ...]:
+    """Plan every graph of a file on its own; each has arenas of its own.
+
+    Args:
+        model: A .tflite file, or its content.
+        num_threads: Threads of the interpreter.
+
+    Raises:
+        UserError: There is no such file, or it is not a .tflite flatbuffer.
+    """
+    return tuple(plan_graph(graph, num_threads=num_threads) for graph in load_graphs(model))
+
+
+def plan_graph(graph: Graph, *, num_threads: int = 1) -> ArenaPlan:
+    """Plan one graph.
+
+    Args:
+        graph: The graph.
+        num_threads: Threads of the interpreter.
+    """
+    prepared = prepare(graph, num_threads)
+    owners = shared_buffers(prepared)
+    spans = lifetimes(prepared, owners)
+    requests, owners = _requests(prepared, owners, spans)
+    arena = place(r for r in requests if prepared.homes[r.tensor] is Home.ARENA)
+    persistent = place(_kept(r) for r in requests if prepared.homes[r.tensor] is Home.PERSISTENT)
+    allocations = tuple(
+        _allocation(prepared, owners, p, is_kept)
+        for p, is_kept in [(p, False) for p in arena] + [(p, True) for p in persistent]
+    )
+    timeline = _timeline(allocations, prepared.last_op + 1)
+    peak_op = _peak_op(graph, allocations, timeline)
+    return ArenaPlan(
+        graph_index=graph.index,
+        peak_bytes=extent_bytes(arena),
+        persistent_bytes=extent_bytes(persistent),
+        lower_bound_bytes=max(timeline, default=extent_bytes(arena)),
+        peak_op=peak_op,
+        live_at_peak=tuple(
+            a for a in allocations if peak_op and not a.persistent and a.first_op <= peak_op[0] <= a.last_op
+        ),
+        timeline_bytes=timeline,
+        allocations=allocations,
+        unmodelled_ops=prepared.unmodelled,
+        dynamic_tensors=tuple(
+            n for n, home in zip(prepared.names, prepared.homes, strict=True) if home is Home.DYNAMIC
+        ),
+        planned_ops=prepared.last_op + 1,
+    )
+
+
+def _requests(
+    prepared: Prepared, owners: dict[int, int], spans: dict[int, Lifetime]
+) -> tuple[list[Request], dict[int, int]]:
+    """The buffers to place, in placing order, and the sharing that still holds.
+
+    An output only shares when its owner lies in the arena with the same size at the end of preparation.
+    """
+    requests, holding = [], {}
+    for tensor, span in spans.items():
+        size, home = prepared.sizes_bytes[tensor], prepared.homes[tensor]
+        if span.first > max(prepared.last_op, 0) or not size or home not in (Home.ARENA, Home.PERSISTENT):
+            continue
+        owner = owners.get(tensor)
+        if owner is not None and prepared.homes[owner] is Home.ARENA and prepared.sizes_bytes[owner] == size:
+            holding[tensor] = owner
+        else:
+            requests.append(Request(tensor, size, span))
+    return sorted(requests, key=placing_key), holding
+
+
+def _kept(request: Request) -> Request:
+    return Request(request.tensor, request.bytes, Lifetime(request.lifetime.first, FOREVER))
+
+
+def _allocation(prepared: Prepared, owners: dict[int, int], placed: Placed, persistent: bool) -> Allocation:
+    request = placed.request
+    return Allocation(
+        tensor=request.tensor,
+        name=prepared.names[request.tensor],
+        sharers=tuple(sharer for sharer, owner in owners.items() if owner == request.tensor),
+        bytes=request.bytes,
+        offset_bytes=placed.offset_bytes,
+        first_op=request.lifetime.first,
+        last_op=min(request.lifetime.last, max(len(prepared.graph.ops) - 1, 0)),
+        persistent=persistent,
+    )
+
+
+def _timeline(allocations: tuple[Allocation, ...], ops: int) -> tuple[int, ...]:
+    change = [0] * (ops + 1)
+    for a in allocations:
+        if not a.persistent and ops:
+            change[a.first_op] += a.bytes
+            change[min(a.last_op + 1, ops)] -= a.bytes
+    live, timeline = 0, []
+    for delta in change[:ops]:
+        live += delta
+        timeline.append(live)
+    return tuple(timeline)
+
+
+def _peak_op(graph: Graph, allocations: tuple[Allocation, ...], timeline: tuple[int, ...]) -> tuple[int, str] | None:
+    arena = [a for a in allocations if not a.persistent]
+    if not arena or not timeline:
+        return None
+    furthest = max(arena, key=lambda a: a.offset_bytes + a.bytes)
+    ops = range(furthest.first_op, min(furthest.last_op, len(timeline) - 1) + 1)
+    peak = max(ops, key=lambda op: timeline[op])
+    return peak, graph.ops[peak].name
