@@ -4,6 +4,7 @@ The edge form computes what timm's model computes, exactly up to float rounding,
 
 * Q, K and V are separate linears, so each can be scaled, pruned or quantized by itself;
 * the softmax scale is inside Q, LayerScale inside the linear before it, a norm's shift inside the linears after it;
+* whatever writes to the residual stream writes values of zero mean, so that a LayerNorm need not subtract the mean;
 * position embeddings are added to the prefix tokens (class token, registers) once, before anything runs;
 * activations keep to rank 3: a single image is `[tokens, channels]`, its heads are `[heads, tokens, head_dim]`;
 * the last block computes only the tokens that the head reads.
@@ -20,6 +21,36 @@ from torch import Tensor, nn
 
 Pooling = Literal["token", "avg", "map"]
 ALL_TOKENS = slice(None)
+
+
+class Norm(nn.Module):
+    """LayerNorm over the last dimension: `x / sqrt(mean(x^2) + eps) * weight + bias` of the centred x.
+
+    Attributes:
+        weight: `[channels]`.
+        bias: `[channels]`, or None where the readers' biases already hold it.
+        centred: the input is known to have zero mean, so subtracting the mean is left out (SliceGPT, arXiv 2401.15024).
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, eps: float, centred: bool = False) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+        self.bias = nn.Parameter(bias) if bias is not None else None
+        self.eps = eps
+        self.centred = centred
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.centred:
+            x = x - x.mean(dim=-1, keepdim=True)
+        x = x * torch.rsqrt((x * x).mean(dim=-1, keepdim=True) + self.eps) * self.weight
+        return x if self.bias is None else x + self.bias
+
+
+class Centre(nn.Module):
+    """Subtracts the mean over channels, where it cannot be folded into what came before."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x - x.mean(dim=-1, keepdim=True)
 
 
 class Attention(nn.Module):
@@ -49,9 +80,9 @@ class Attention(nn.Module):
     def context(self, queries: Tensor, tokens: Tensor) -> Tensor:
         """Attention output before `proj`: `[..., queries, num_heads * value_dim]`."""
         q = self.q_norm(self._split_heads(self.q(queries)))
-        k = self.k_norm(self._split_heads(self.k(tokens)))
+        k = self.k_norm(self.k(tokens).unflatten(-1, (self.num_heads, -1))).movedim(-3, -1)
         v = self._split_heads(self.v(tokens))
-        weights = self.softmax(q @ k.transpose(-2, -1))
+        weights = self.softmax(q @ k)
         return (weights @ v).transpose(-3, -2).flatten(-2)
 
     def forward(self, queries: Tensor, tokens: Tensor) -> Tensor:
@@ -173,7 +204,7 @@ class EdgeViT(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """`float32 [B, 3, H, W]` images -> `[B, tokens, channels]` residual stream before the first block."""
-        patches = self.patch_embed(images).flatten(2).transpose(1, 2)
+        patches = self.patch_embed(images).permute(0, 2, 3, 1).flatten(1, 2)
         return self.assemble(patches, self.prefix.expand(len(patches), -1, -1))
 
     def assemble(self, patches: Tensor, prefix: Tensor) -> Tensor:

@@ -15,7 +15,17 @@ from timm.models import vision_transformer as timm_vit
 from torch import Tensor, nn
 
 from edgeflex_tflite.errors import UserError
-from edgeflex_tflite.models.edge import ALL_TOKENS, Attention, AttentionPool, Block, EdgeViT, LatentQuery, Mlp
+from edgeflex_tflite.models.edge import (
+    ALL_TOKENS,
+    Attention,
+    AttentionPool,
+    Block,
+    Centre,
+    EdgeViT,
+    LatentQuery,
+    Mlp,
+    Norm,
+)
 
 EXACTNESS_BOUND = 1e-4
 """Largest difference between the logits of timm's model and of the edge form, relative to the largest logit."""
@@ -39,6 +49,7 @@ def to_edge_form(model: nn.Module) -> EdgeViT:
     model = copy.deepcopy(model).float().eval()
     with torch.no_grad():
         edge = _translate(model).eval()
+        _centre_residual_stream(edge)
         _check_exact(model, edge)
     return edge.requires_grad_(False)
 
@@ -127,8 +138,8 @@ def _block(block: nn.Module) -> Block:
     norm1, norm2 = _norm(block.norm1), _norm(block.norm2)
     mlp = _mlp(block.mlp)
     mlp.fc2 = _with_layer_scale(mlp.fc2, block.ls2)
-    fold_shift(norm1, [q, k, v])
-    fold_shift(norm2, [mlp.fc1] if mlp.gate is None else [mlp.fc1, mlp.gate])
+    _fold_shift(norm1, [q, k, v])
+    _fold_shift(norm2, [mlp.fc1] if mlp.gate is None else [mlp.fc1, mlp.gate])
     return Block(norm1, Attention(q, k, v, proj, attn.num_heads, q_norm, k_norm), norm2, mlp)
 
 
@@ -141,7 +152,7 @@ def _attention_pool(pool: nn.Module | None) -> AttentionPool | None:
     latent = pool.q(pool.latent[0])
     query = pool.q_norm(latent.reshape(pool.num_heads, -1)).reshape(1, -1) * pool.scale
     norm, mlp = _norm(pool.norm), _mlp(pool.mlp)
-    fold_shift(norm, [mlp.fc1])
+    _fold_shift(norm, [mlp.fc1])
     attn = Attention(LatentQuery(query), k, v, _linear(pool.proj), pool.num_heads, nn.Identity(), _norm(pool.k_norm))
     return AttentionPool(attn, norm, mlp)
 
@@ -178,10 +189,8 @@ def _norm(norm: nn.Module) -> nn.Module:
     if isinstance(norm, nn.Identity):
         return nn.Identity()
     if isinstance(norm, nn.LayerNorm):
-        new = nn.LayerNorm(norm.normalized_shape, eps=norm.eps)
-        new.weight.copy_(norm.weight)
-        new.bias.copy_(norm.bias if norm.bias is not None else torch.zeros_like(new.bias))
-        return new
+        bias = norm.bias.clone() if norm.bias is not None else torch.zeros_like(norm.weight)
+        return Norm(norm.weight.clone(), bias, norm.eps)
     raise _refusal(f"the norm {type(norm).__name__}")
 
 
@@ -203,7 +212,7 @@ def _split_linear(linear: nn.Linear, parts: int) -> list[nn.Linear]:
 
 def _with_softmax_scale(q: nn.Linear, q_norm: nn.Module, scale: float) -> tuple[nn.Linear, nn.Module]:
     """Move `1/sqrt(head_dim)` into Q, or into the norm over each head's channels where there is one."""
-    scaled = q_norm if isinstance(q_norm, nn.LayerNorm) else q
+    scaled = q_norm if isinstance(q_norm, Norm) else q
     scaled.weight.mul_(scale)
     scaled.bias.mul_(scale)
     return q, q_norm
@@ -216,13 +225,41 @@ def _with_layer_scale(linear: nn.Linear, layer_scale: nn.Module) -> nn.Linear:
     return _new_linear(linear.weight * gamma[:, None], linear.bias * gamma)
 
 
-def fold_shift(norm: nn.Module, readers: list[nn.Linear]) -> None:
+def _fold_shift(norm: nn.Module, readers: list[nn.Linear]) -> None:
     """Move a LayerNorm's shift into the biases of all linears that read it: `W(x + beta) + b = Wx + (W beta + b)`."""
-    if not isinstance(norm, nn.LayerNorm):
+    if not isinstance(norm, Norm):
         return
     for linear in readers:
         linear.bias.add_(linear.weight @ norm.bias)
     norm.bias = None
+
+
+def _centre_residual_stream(edge: EdgeViT) -> None:
+    """Give the residual stream zero mean over channels, and let every LayerNorm that reads it know.
+
+    A LayerNorm does not see the mean of its input, so all that writes to the stream may leave it out. This holds only
+    if nothing but LayerNorms reads the stream: a model without a final norm is left as it is.
+    """
+    final = edge.norm if isinstance(edge.norm, Norm) else edge.fc_norm
+    readers = [norm for block in edge.blocks for norm in (block.norm1, block.norm2)] + [final]
+    if not all(isinstance(norm, Norm) for norm in readers) or edge.pooling == "map" and final is edge.fc_norm:
+        return
+    if isinstance(edge.norm_pre, Norm):
+        edge.norm_pre = nn.Sequential(edge.norm_pre, Centre())
+    else:
+        for tokens in (edge.prefix, edge.position):
+            tokens.sub_(tokens.mean(dim=1, keepdim=True))
+        _centre_output(edge.patch_embed)
+    for block in edge.blocks:
+        _centre_output(block.attn.proj)
+        _centre_output(block.mlp.fc2)
+    for norm in readers:
+        norm.centred = True
+
+
+def _centre_output(layer: nn.Linear | nn.Conv2d) -> None:
+    layer.weight.sub_(layer.weight.mean(dim=0, keepdim=True))
+    layer.bias.sub_(layer.bias.mean())
 
 
 def _check_exact(model: nn.Module, edge: EdgeViT) -> None:

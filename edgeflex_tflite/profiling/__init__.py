@@ -1,0 +1,1 @@
+"""What every site of the model does on the calibration images, by forward hooks."""

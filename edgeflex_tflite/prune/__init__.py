@@ -1,0 +1,1 @@
+"""Memory-aware structured pruning of the MLPs: score, allocate, compensate, cut."""

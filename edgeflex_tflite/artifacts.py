@@ -1,0 +1,244 @@
+"""Everything that passes from one stage to the next, as frozen dataclasses with the unit in the name."""
+
+from __future__ import annotations
+
+import dataclasses
+from enum import Enum
+from typing import Any
+
+
+class Dtype(str, Enum):
+    """What the weights of a site are stored and computed in."""
+
+    FP32 = "FP32"
+    FP16 = "FP16"
+    INT8 = "INT8"
+
+
+@dataclasses.dataclass(frozen=True)
+class SiteProfile:
+    """What one site did over the calibration images.
+
+    Attributes:
+        calls: how often the site ran; 0 means that it was never called and that the other figures mean nothing.
+        mean, mean_abs, max_abs: per channel of the site's output, `[channels]`.
+        percentiles: `{"50": ..., "99": ..., "99.9": ...}` of |x| over the whole output.
+        activation_bytes: size of the site's output for one image in float32.
+    """
+
+    calls: int
+    mean: tuple[float, ...]
+    mean_abs: tuple[float, ...]
+    max_abs: tuple[float, ...]
+    percentiles: dict[str, float]
+    activation_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ActivationProfile:
+    """Statistics of every site, by name, over `images` calibration images."""
+
+    images: int
+    sites: dict[str, SiteProfile]
+
+    @property
+    def never_called(self) -> tuple[str, ...]:
+        return tuple(name for name, site in self.sites.items() if site.calls == 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockCut:
+    """How one block's MLP is cut.
+
+    Attributes:
+        width, dense_width: hidden neurons after and before.
+        predicted_error: mean squared error of the block's output that the allocation expects, over its mean square.
+        sensitivity: KL divergence of the logits for each unit of `predicted_error`.
+        error_cut_alone, error: the same relative error as measured in the sweep, before and after compensation.
+    """
+
+    width: int
+    dense_width: int
+    predicted_error: float
+    sensitivity: float
+    error_cut_alone: float | None = None
+    error: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class PrunePlan:
+    """One `BlockCut` a block, front to back, and the bytes that the plan is predicted to need."""
+
+    cuts: tuple[BlockCut, ...]
+    predicted_weights_bytes: int
+    predicted_arena_bytes: int
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        return tuple(cut.width for cut in self.cuts)
+
+    @property
+    def predicted_bytes(self) -> int:
+        return self.predicted_weights_bytes + self.predicted_arena_bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class SitePrecision:
+    """What a site's weights become, and why."""
+
+    dtype: Dtype
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class PrecisionPlan:
+    """Precision of every site, by name.
+
+    Attributes:
+        weights: sites that hold a weight matrix or kernel.
+        compute: sites without one (norms, attention products, softmax, activations, residual additions).
+        activations: what INT8 sites multiply: `dynamic` (quantized at run time, float between sites) or `static`
+            (quantized by calibration, integers between sites); None where no site is INT8.
+        integer_io: the file's own input and output are INT8.
+    """
+
+    weights: dict[str, SitePrecision]
+    compute: dict[str, SitePrecision]
+    activations: str | None
+    integer_io: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class AwqGroup:
+    """The scale that AWQ chose for linears that read the same input.
+
+    Attributes:
+        sites: the linears, or the linear whose input was scaled.
+        alpha: exponent of the mean absolute activation; 0 means that plain rounding won.
+        plain_error, error: mean squared error of the block's output without and with the scale.
+    """
+
+    sites: tuple[str, ...]
+    alpha: float
+    plain_error: float
+    error: float
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryCost:
+    """What a file needs on the device: its weights, and the arena that TFLite plans for its activations."""
+
+    weights_bytes: int
+    arena_bytes: int
+    file_bytes: int
+    peak_op: str
+
+    @property
+    def total_bytes(self) -> int:
+        return self.weights_bytes + self.arena_bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Proportion:
+    """`hits` of `images`, as percent, with the 95 % Wilson interval."""
+
+    hits: int
+    images: int
+    percent: float
+    low_percent: float
+    high_percent: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Accuracy:
+    """Top-1 and top-5 (None below six classes) on the evaluation images."""
+
+    top1: Proportion
+    top5: Proportion | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Parity:
+    """Largest difference between the FP32 file and the torch model it was lowered from, over real images."""
+
+    images: int
+    max_abs_difference: float
+    max_relative_difference: float
+    bound: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Metrics:
+    """What the verification found; every figure is measured on the written file or the named torch model.
+
+    Attributes:
+        dense, pruned, file: accuracy of the FP32 torch model as it came, of the pruned one before quantization, and of
+            the written file, on the same images. `pruned` is None where nothing was pruned.
+        drop_points: top-1 of `dense` minus top-1 of `file`, in percentage points, with its 95 % interval over pairs.
+        agreement_percent: share of images on which file and dense model name the same class.
+        parity: the lowered graph before quantization against torch.
+        memory, dense_memory: of the written file, and of the FP32 file of the model as it came.
+        memory_budget_bytes: what the user asked for, or None.
+    """
+
+    dense: Accuracy
+    pruned: Accuracy | None
+    file: Accuracy
+    drop_points: float
+    drop_low_points: float
+    drop_high_points: float
+    agreement_percent: float
+    parity: Parity
+    memory: MemoryCost
+    dense_memory: MemoryCost
+    memory_budget_bytes: int | None
+    evaluation_images: int
+    evaluation_left_out: int
+
+
+def to_json(artifact: Any) -> Any:
+    """A dataclass as plain JSON types."""
+    return dataclasses.asdict(artifact)
+
+
+@dataclasses.dataclass(frozen=True)
+class InputSpec:
+    """What the written file takes as its image.
+
+    Attributes:
+        layout: `nhwc` or `nchw`.
+        range: `0-255` (pixels as a camera gives them), `0-1`, or `normalized` (`(pixel / 255 - mean) / std`).
+        mean, std: the model's normalization of 0-1 pixels, per channel.
+        height, width: in pixels.
+    """
+
+    layout: str
+    range: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    height: int
+    width: int
+
+    @property
+    def _unit(self) -> float | None:
+        return {"0-255": 255.0, "0-1": 1.0, "normalized": None}[self.range]
+
+    @property
+    def scale(self) -> tuple[float, ...]:
+        """Factor per channel from the file's units to normalized ones: `normalized = scale * x + shift`."""
+        if self._unit is None:
+            return (1.0, 1.0, 1.0)
+        return tuple(1.0 / (self._unit * std) for std in self.std)
+
+    @property
+    def shift(self) -> tuple[float, ...]:
+        """Summand per channel from the file's units to normalized ones."""
+        if self._unit is None:
+            return (0.0, 0.0, 0.0)
+        return tuple(-mean / std for mean, std in zip(self.mean, self.std, strict=True))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the file's input tensor."""
+        size = (self.height, self.width)
+        return (1, *size, 3) if self.layout == "nhwc" else (1, 3, *size)

@@ -1,0 +1,47 @@
+"""The module that is written to the file: one image as the camera gives it in, logits out."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from edgeflex_tflite.artifacts import InputSpec
+from edgeflex_tflite.models.edge import EdgeViT
+
+
+class DeployedViT(nn.Module):
+    """`EdgeViT` for one image, with `[tokens, channels]` activations and the image normalization folded in.
+
+    `forward` takes an image `float32 [1, H, W, 3]` or `[1, 3, H, W]`, as `spec` says, and gives logits
+    `float32 [1, num_classes]`.
+    """
+
+    def __init__(self, model: EdgeViT, spec: InputSpec) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model)
+        self.spec = spec
+        fold_normalization_(self.model.patch_embed, spec)
+
+    def forward(self, image: Tensor) -> Tensor:
+        model = self.model
+        if self.spec.layout == "nhwc":
+            image = image.permute(0, 3, 1, 2)
+        patches = model.patch_embed(image).permute(0, 2, 3, 1).flatten(0, 2)
+        x = model.assemble(patches, model.prefix)
+        return model.classify(model.transform(x))[None]
+
+
+def fold_normalization_(patch_embed: nn.Conv2d, spec: InputSpec) -> None:
+    """Let the patch embedding take images in the units of `spec` instead of normalized ones.
+
+    `W ((x / range - mean) / std) + b` is a convolution again, exactly: patches never overlap a border, so there is no
+    padding that the shift could leak into.
+    """
+    scale = torch.tensor(spec.scale, dtype=torch.float64)
+    shift = torch.tensor(spec.shift, dtype=torch.float64)
+    weight = patch_embed.weight.double()
+    with torch.no_grad():
+        patch_embed.bias.copy_(patch_embed.bias.double() + torch.einsum("ochw,c->o", weight, shift))
+        patch_embed.weight.copy_(weight * scale[:, None, None])

@@ -1,0 +1,38 @@
+"""`EdgeViT` -> FP32 `.tflite`, through litert-torch."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+
+from edgeflex_tflite.artifacts import InputSpec
+from edgeflex_tflite.lower import flatbuffer
+from edgeflex_tflite.lower.deploy import DeployedViT
+from edgeflex_tflite.lower.quiet import quiet
+from edgeflex_tflite.models.edge import EdgeViT
+from edgeflex_tflite.models.sites import compute_sites, weight_sites
+
+
+def export_float(model: EdgeViT, spec: InputSpec, path: Path) -> None:
+    """Write the model as an FP32 file whose tensors are named after the model's sites.
+
+    Args:
+        model: in evaluation mode; it is not changed.
+        spec: what the file takes as its image.
+        path: of the new file.
+    """
+    module = DeployedViT(model, spec).eval()
+    with quiet():
+        import litert_torch  # noqa: PLC0415 - importing it prints, too
+
+        converted = litert_torch.convert(module, (torch.zeros(spec.shape),))
+        converted.export(str(path))
+    content = flatbuffer.read(path)
+    flatbuffer.name_tensors_by_site(content, [*weight_sites(model), *compute_sites(model)])
+    renamed = path.with_suffix(".renamed")
+    flatbuffer.write(content, renamed)
+    del content
+    renamed.replace(path)
+    logging.getLogger(__name__).info("wrote %s, %d bytes", path, path.stat().st_size)

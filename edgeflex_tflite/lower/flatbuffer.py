@@ -1,0 +1,118 @@
+"""Reading and writing `.tflite` files as objects, and naming their tensors after the model's sites."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.tools import flatbuffer_utils
+
+INLINE_LIMIT_BYTES = 2_000_000_000
+"""Above this a flatbuffer cannot hold its own weights; below it they stay inside, as old runtimes and compilers need."""
+BUFFER_ALIGNMENT_BYTES = 64
+
+ASSEMBLY = "model"
+"""The site of all that belongs to no module: the assembly of tokens, and constants that several modules share."""
+
+OPERATOR_NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
+
+
+def read(path: Path) -> Any:
+    """The file as a mutable `ModelT`; weight buffers stay mapped to the file."""
+    return flatbuffer_utils.read_model(str(path))
+
+
+def operators(model: Any) -> Iterator[tuple[str, Any]]:
+    """(operator name, operator) of the main subgraph, in order of execution."""
+    for operator in model.subgraphs[0].operators:
+        code = model.operatorCodes[operator.opcodeIndex]
+        yield OPERATOR_NAMES[flatbuffer_utils.get_builtin_code_from_operator_code(code)], operator
+
+
+def write(model: Any, path: Path) -> None:
+    """Write a `ModelT`; the weights of files beyond 2 GB go behind the flatbuffer, as the format provides."""
+    total = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
+    if total < INLINE_LIMIT_BYTES:
+        path.write_bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    else:
+        _write_with_trailing_buffers(model, path)
+
+
+def _write_with_trailing_buffers(model: Any, path: Path) -> None:
+    trailing = {i: b.data for i, b in enumerate(model.buffers) if b.data is not None and len(b.data) >= 1024}
+    for index in trailing:
+        model.buffers[index].data = None
+        model.buffers[index].offset = model.buffers[index].size = 1  # reserves room for the real values
+    packed = flatbuffer_utils.convert_object_to_bytearray(model)
+    root = schema.Model.GetRootAs(packed, 0)
+    position = _aligned(len(packed))
+    for index, data in trailing.items():
+        flatbuffer_utils.update_packed_buffer(root.Buffers(index), offset=position, size=len(data))
+        position = _aligned(position + len(data))
+    with path.open("wb") as file:
+        file.write(packed)
+        for data in trailing.values():
+            file.seek(_aligned(file.tell()))
+            file.write(memoryview(data))
+        file.truncate(position)
+
+
+def _aligned(offset: int) -> int:
+    return -(-offset // BUFFER_ALIGNMENT_BYTES) * BUFFER_ALIGNMENT_BYTES
+
+
+def name_tensors_by_site(model: Any, sites: Iterable[str]) -> None:
+    """Rename every tensor to `site;n`, in place, so that a site's operators can be found by name.
+
+    litert-torch names a tensor by the path of torch modules that made it, `pkg.Outer/pkg.Block_0/pkg.Linear_fc1;1`;
+    where several were merged, the first one counts.
+    """
+    known = {_attributes(site): site for site in sites}
+    graph = model.subgraphs[0]
+    found = [_site_of(tensor.name.decode(), known) for tensor in graph.tensors]
+    for _, operator in operators(model):
+        for output in set(operator.outputs) & set(graph.outputs):  # named after the signature, not after a module
+            found[output] = found[operator.inputs[1]]
+    taken: Counter[str] = Counter()
+    for tensor, site in zip(graph.tensors, found, strict=True):
+        name = site or ASSEMBLY
+        tensor.name = f"{name};{taken[name]}".encode()
+        taken[name] += 1
+
+
+def _attributes(site: str) -> tuple[str, ...]:
+    return tuple(part for part in site.split(".") if part != "blocks")
+
+
+def _site_of(name: str, known: dict[tuple[str, ...], str]) -> str | None:
+    path = re.split(r";", name)[0].split("/")[1:]
+    return known.get(tuple(part.rsplit(".", 1)[-1].partition("_")[2] for part in path))
+
+
+def weight_dtypes(model: Any, sites: Iterable[str]) -> dict[str, tuple[str, int]]:
+    """What the weights of each site really are in a file.
+
+    Returns:
+        `{site: (dtype name, number of scales)}` for every convolution or fully connected operator that is named after a
+        site. A weight that is stored in another type and converted by DEQUANTIZE counts as what is stored.
+    """
+    graph = model.subgraphs[0]
+    made_by = {operator.outputs[0]: (name, operator) for name, operator in operators(model)}
+    wanted, found = set(sites), {}
+    for name, operator in operators(model):
+        if name not in ("FULLY_CONNECTED", "CONV_2D"):
+            continue
+        site = graph.tensors[operator.outputs[0]].name.decode().split(";")[0]
+        weight = operator.inputs[1]
+        if weight in made_by and made_by[weight][0] == "DEQUANTIZE":
+            weight = made_by[weight][1].inputs[0]
+        tensor = graph.tensors[weight]
+        scales = tensor.quantization.scale if tensor.quantization is not None else None
+        if site in wanted:
+            found[site] = (flatbuffer_utils.type_to_name(tensor.type), 0 if scales is None else len(np.atleast_1d(scales)))
+    return found

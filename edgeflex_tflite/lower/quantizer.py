@@ -1,0 +1,97 @@
+"""A `PrecisionPlan` as an ai-edge-quantizer recipe, and the recipe applied to a float file."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_quantizer import qtyping, quantizer
+
+from edgeflex_tflite.artifacts import Dtype, PrecisionPlan
+
+SIGNATURE = "serving_default"
+INPUT_NAME = "args_0"
+ALL = qtyping.TFLOperationName.ALL_SUPPORTED
+WEIGHTED_OPERATORS = (qtyping.TFLOperationName.FULLY_CONNECTED, qtyping.TFLOperationName.CONV_2D)
+NOT_QUANTIZED = quantizer.AlgorithmName.NO_QUANTIZE
+FLOAT_CASTING = quantizer.AlgorithmName.FLOAT_CASTING
+
+
+def quantize_file(source: Path, destination: Path, plan: PrecisionPlan, calibration: Iterable[np.ndarray], threads: int) -> None:
+    """Write `source` (a float file named by site) in the precisions of `plan`.
+
+    Args:
+        source: the FP32 `.tflite`.
+        destination: where the quantized file goes.
+        plan: precision of every site.
+        calibration: inputs of the file, each `float32` of the input's shape; read only where activations are static.
+        threads: of the interpreter that calibrates.
+    """
+    work = quantizer.Quantizer(str(source))
+    for regex, operation, config, algorithm in recipe_entries(plan):
+        work.update_quantization_recipe(regex, operation, config, algorithm)
+    with contextlib.redirect_stdout(io.StringIO()):
+        statistics = None
+        if work.need_calibration:
+            inputs = [{INPUT_NAME: image} for image in calibration]  # a list: the library goes through it twice
+            statistics = work.calibrate({SIGNATURE: inputs}, num_threads=threads)
+        result = work.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
+    assert result.quantized_model is not None
+    destination.write_bytes(result.quantized_model)
+
+
+def recipe_entries(plan: PrecisionPlan) -> Iterator[tuple[str, str, Any, Any]]:
+    """(regex over tensor names, operator, configuration, algorithm), later entries overruling earlier ones."""
+    integer = _static_config() if plan.activations == "static" else _dynamic_config()
+    min_max = quantizer.AlgorithmName.MIN_MAX_UNIFORM_QUANT
+    if plan.activations == "static":
+        yield ".*", ALL, integer, min_max
+        if not plan.integer_io:
+            yield ".*", qtyping.TFLOperationName.INPUT, None, NOT_QUANTIZED
+            yield ".*", qtyping.TFLOperationName.OUTPUT, None, NOT_QUANTIZED
+    for site, precision in (plan.weights | plan.compute).items():
+        if precision.dtype is Dtype.FP32:
+            yield _site_regex(site), ALL, None, NOT_QUANTIZED
+        elif precision.dtype is Dtype.FP16:
+            yield _site_regex(site), ALL, None, NOT_QUANTIZED
+            for operation in WEIGHTED_OPERATORS:
+                yield _site_regex(site), operation, _half_config(), FLOAT_CASTING
+        elif plan.activations == "dynamic":
+            for operation in WEIGHTED_OPERATORS:
+                yield _site_regex(site), operation, integer, min_max
+
+
+def _site_regex(site: str) -> str:
+    return f"^{re.escape(site)};"
+
+
+def _weights(bits: int = 8) -> qtyping.TensorQuantizationConfig:
+    return qtyping.TensorQuantizationConfig(num_bits=bits, symmetric=True, granularity=qtyping.QuantGranularity.CHANNELWISE)
+
+
+def _dynamic_config() -> qtyping.OpQuantizationConfig:
+    return qtyping.OpQuantizationConfig(
+        weight_tensor_config=_weights(), compute_precision=qtyping.ComputePrecision.INTEGER, explicit_dequantize=False
+    )
+
+
+def _static_config() -> qtyping.OpQuantizationConfig:
+    return qtyping.OpQuantizationConfig(
+        activation_tensor_config=qtyping.TensorQuantizationConfig(num_bits=8, symmetric=False),
+        weight_tensor_config=_weights(),
+        compute_precision=qtyping.ComputePrecision.INTEGER,
+        explicit_dequantize=False,
+    )
+
+
+def _half_config() -> qtyping.OpQuantizationConfig:
+    return qtyping.OpQuantizationConfig(
+        weight_tensor_config=qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT),
+        compute_precision=qtyping.ComputePrecision.FLOAT,
+        explicit_dequantize=True,
+    )

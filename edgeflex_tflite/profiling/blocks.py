@@ -1,0 +1,63 @@
+"""Walking a model block by block, with the calibration images' tokens held between blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+from edgeflex_tflite.models.edge import Block, EdgeViT
+
+Tokens = list[Tensor]
+"""The residual stream of the calibration images, `[B, tokens, channels]` a batch."""
+
+
+def embed(model: EdgeViT, batches: Iterable[Tensor]) -> Tokens:
+    """Residual stream before the first block."""
+    with torch.inference_mode():
+        return [model.embed(batch) for batch in batches]
+
+
+def advance(block: Block, tokens: Tokens) -> Tokens:
+    """Residual stream after `block`; every token is computed, whatever the head reads."""
+    with torch.inference_mode():
+        return [block(x) for x in tokens]
+
+
+def logits_from(model: EdgeViT, first: int, tokens: Tokens) -> Tensor:
+    """Logits `[images, num_classes]` when `tokens` enter block number `first`."""
+    with torch.inference_mode():
+        outputs = []
+        for x in tokens:
+            for block in model.blocks[first:]:
+                x = block(x)
+            outputs.append(model.classify(x[..., model.reads, :]))
+        return torch.cat(outputs)
+
+
+def mlp_inputs(block: Block, tokens: Tokens) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each batch, the residual stream after attention and the hidden activations that fc2 reads."""
+    with torch.inference_mode():
+        for x in tokens:
+            x = block.after_attention(x)
+            yield x, block.mlp.hidden(block.norm2(x))
+
+
+def subset(tokens: Tokens, images: int) -> Tokens:
+    """The first `images` images."""
+    kept: Tokens = []
+    for x in tokens:
+        room = images - sum(len(batch) for batch in kept)
+        if room <= 0:
+            break
+        kept.append(x[:room])
+    return kept
+
+
+Progress = Callable[[Iterable, str], Iterable]
+"""Wraps an iterable of work in a progress bar with a caption."""
+
+
+def no_progress(items: Iterable, _: str) -> Iterable:
+    return items

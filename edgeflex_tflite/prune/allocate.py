@@ -1,0 +1,80 @@
+"""Sharing a budget among the blocks: always the cut that costs least for each byte it saves."""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+
+import torch
+from torch import Tensor
+
+from edgeflex_tflite.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockCurve:
+    """What cutting one block costs.
+
+    Attributes:
+        dense_width: hidden neurons today.
+        error: `float64 [dense_width + 1]`, relative output error after k neurons are cut.
+        sensitivity: KL divergence of the logits for each unit of `error`.
+        neuron_bytes: bytes of weights that one neuron takes in the file.
+    """
+
+    dense_width: int
+    error: Tensor
+    sensitivity: float
+    neuron_bytes: int
+
+    def cost(self, width: int) -> float:
+        """Predicted KL divergence of the logits when the block alone is cut to `width`."""
+        return self.sensitivity * self.error[self.dense_width - width].item()
+
+
+def smallest_width(curve: BlockCurve, multiple: int) -> int:
+    """The narrowest MLP that allocation considers."""
+    return min(multiple, curve.dense_width)
+
+
+def allocate(curves: list[BlockCurve], bytes_to_save: int, multiple: int) -> tuple[int, ...]:
+    """Widths, front to back, that save at least `bytes_to_save` of weights.
+
+    Greedy: from the dense widths, repeatedly narrow the block whose next step adds the least predicted KL divergence
+    for each byte saved. Widths are multiples of `multiple`, or dense.
+
+    Raises:
+        UserError: even the narrowest MLPs do not save that much.
+    """
+    widths = [curve.dense_width for curve in curves]
+    possible = sum((c.dense_width - smallest_width(c, multiple)) * c.neuron_bytes for c in curves)
+    if possible < bytes_to_save:
+        raise UserError(f"pruning the MLPs saves at most {possible:,} bytes, {bytes_to_save:,} are needed")
+    queue: list[tuple[float, int, int]] = []
+    for index, curve in enumerate(curves):
+        _push(queue, index, curve, widths[index], multiple)
+    saved = 0
+    while saved < bytes_to_save:
+        _, index, narrower = heapq.heappop(queue)
+        saved += (widths[index] - narrower) * curves[index].neuron_bytes
+        widths[index] = narrower
+        _push(queue, index, curves[index], narrower, multiple)
+    return tuple(widths)
+
+
+def _push(queue: list[tuple[float, int, int]], index: int, curve: BlockCurve, width: int, multiple: int) -> None:
+    narrower = (width - 1) // multiple * multiple
+    if narrower < smallest_width(curve, multiple):
+        return
+    saved = (width - narrower) * curve.neuron_bytes
+    heapq.heappush(queue, ((curve.cost(narrower) - curve.cost(width)) / saved, index, narrower))
+
+
+def bytes_for_ratio(curves: list[BlockCurve], ratio: float) -> int:
+    """Bytes of weights in the given share of all MLP neurons."""
+    return round(ratio * sum(curve.dense_width * curve.neuron_bytes for curve in curves))
+
+
+def relative(error: Tensor, output_square: float) -> Tensor:
+    """An error curve over the mean square of the block's output."""
+    return error / max(output_square, torch.finfo(torch.float64).tiny)

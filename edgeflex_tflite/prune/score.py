@@ -1,0 +1,41 @@
+"""How much each hidden neuron matters; the lowest are cut first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from edgeflex_tflite.models.edge import Mlp
+from edgeflex_tflite.prune.statistics import HiddenMoments
+
+
+def energy(mlp: Mlp, moments: HiddenMoments) -> Tensor:
+    """`E[x_j^2] ||W2[:, j]||^2`: what the neuron adds to the squared output by itself."""
+    return moments.second.diagonal() * mlp.fc2.weight.double().square().sum(0)
+
+
+def mean_abs(_: Mlp, moments: HiddenMoments) -> Tensor:
+    """`E|x_j|`, the score of EdgeFlex-Transformer (arXiv 2512.19741)."""
+    return moments.mean_abs
+
+
+def magnitude(mlp: Mlp, _: HiddenMoments) -> Tensor:
+    """L2 norm of all weights that go into and out of the neuron."""
+    square = mlp.fc1.weight.double().square().sum(1) + mlp.fc2.weight.double().square().sum(0)
+    if mlp.gate is not None:
+        square = square + mlp.gate.weight.double().square().sum(1)
+    return square.sqrt()
+
+
+SCORES: dict[str, Callable[[Mlp, HiddenMoments], Tensor]] = {
+    "energy": energy,
+    "mean_abs": mean_abs,
+    "magnitude": magnitude,
+}
+
+
+def keep_order(mlp: Mlp, moments: HiddenMoments, score: str) -> Tensor:
+    """Neurons from the most to the least important, `int64 [p]`; ties by index."""
+    return torch.argsort(SCORES[score](mlp, moments), descending=True, stable=True)

@@ -1,0 +1,108 @@
+"""The two passes of pruning: one that learns what each block's neurons are worth, one that cuts."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from edgeflex_tflite.artifacts import BlockCut, PrunePlan
+from edgeflex_tflite.models.edge import Block, EdgeViT, Mlp
+from edgeflex_tflite.profiling.blocks import Progress, Tokens, advance, logits_from, mlp_inputs, no_progress, subset
+from edgeflex_tflite.prune.allocate import BlockCurve, relative
+from edgeflex_tflite.prune.compensate import error_curve
+from edgeflex_tflite.prune.cut import cut_mlp
+from edgeflex_tflite.prune.score import keep_order
+from edgeflex_tflite.prune.statistics import HiddenMoments
+from edgeflex_tflite.recipe import Recipe
+
+PROBE_RATIO = 0.25
+"""Share of a block's neurons that is cut to see what the logits make of it."""
+
+
+def measure_curves(
+    model: EdgeViT, tokens: Tokens, recipe: Recipe, neuron_bytes: list[int], progress: Progress = no_progress
+) -> list[BlockCurve]:
+    """One pass over the dense model: error against neurons cut, and the logits' sensitivity, for every block.
+
+    Args:
+        model: dense, in evaluation mode.
+        tokens: residual stream of the calibration images before the first block.
+        recipe: gives score, compensation and the number of probe images.
+        neuron_bytes: bytes that one hidden neuron of each block takes in the file.
+
+    Memory: one block's second moments, `float64 [p, p]`, beside the model and the tokens.
+    """
+    expected = logits_from(model, 0, subset(tokens, recipe.probe_samples))
+    curves = []
+    for index, block in enumerate(progress(model.blocks, "measure blocks")):
+        moments = HiddenMoments(hidden for _, hidden in mlp_inputs(block, tokens))
+        order = keep_order(block.mlp, moments, recipe.prune_score)
+        outputs = advance(block, tokens)
+        curve = error_curve(block.mlp.fc2.weight, moments, order, recipe.compensate)
+        curve = relative(curve, _mean_square(outputs))
+        probe_width = max(1, round(block.mlp.width * (1 - PROBE_RATIO)))
+        probe = _with_mlp(block, cut_mlp(block.mlp, moments, order, probe_width, recipe.compensate))
+        actual = logits_from(model, index + 1, advance(probe, subset(tokens, recipe.probe_samples)))
+        probe_error = max(curve[block.mlp.width - probe_width].item(), torch.finfo(torch.float64).tiny)
+        sensitivity = kl_divergence(expected, actual) / probe_error
+        curves.append(BlockCurve(block.mlp.width, curve, sensitivity, neuron_bytes[index]))
+        tokens = outputs
+    return curves
+
+
+def prune(
+    model: EdgeViT, tokens: Tokens, plan: PrunePlan, recipe: Recipe, progress: Progress = no_progress
+) -> tuple[EdgeViT, PrunePlan]:
+    """Cut every block to its planned width, front to back, on the outputs of the already cut blocks.
+
+    Returns:
+        A new model, and the plan with each block's measured errors filled in.
+    """
+    model = copy.deepcopy(model)
+    cuts = []
+    for block, cut in zip(progress(model.blocks, "prune blocks"), plan.cuts, strict=True):
+        if cut.width < cut.dense_width:
+            cut = _cut_block_(block, tokens, cut, recipe)
+        cuts.append(cut)
+        tokens = advance(block, tokens)
+    return model, PrunePlan(tuple(cuts), plan.predicted_weights_bytes, plan.predicted_arena_bytes)
+
+
+def _cut_block_(block: Block, tokens: Tokens, cut: BlockCut, recipe: Recipe) -> BlockCut:
+    moments = HiddenMoments(hidden for _, hidden in mlp_inputs(block, tokens))
+    order = keep_order(block.mlp, moments, recipe.prune_score)
+    alone = cut_mlp(block.mlp, moments, order, cut.width, compensate=False)
+    chosen = cut_mlp(block.mlp, moments, order, cut.width, compensate=True) if recipe.compensate else alone
+    alone_error, error = _output_errors(block, [alone, chosen], tokens)
+    block.mlp = chosen
+    return BlockCut(cut.width, cut.dense_width, cut.predicted_error, cut.sensitivity, alone_error, error)
+
+
+def _output_errors(block: Block, candidates: list[Mlp], tokens: Tokens) -> list[float]:
+    """Mean squared error of the block's output with each candidate MLP, over the output's mean square."""
+    errors, square = [0.0] * len(candidates), 0.0
+    for x, hidden in mlp_inputs(block, tokens):
+        output = block.mlp.fc2(hidden)
+        square += (x + output).double().square().sum().item()
+        for index, mlp in enumerate(candidates):
+            errors[index] += (mlp(block.norm2(x)) - output).double().square().sum().item()
+    return [error / square for error in errors]
+
+
+def _mean_square(tokens: Tokens) -> float:
+    """Mean over tokens of the squared norm over channels."""
+    rows = sum(x.shape[0] * x.shape[1] for x in tokens)
+    return sum(x.double().square().sum().item() for x in tokens) / rows
+
+
+def _with_mlp(block: Block, mlp: Mlp) -> Block:
+    return Block(block.norm1, block.attn, block.norm2, mlp)
+
+
+def kl_divergence(expected: Tensor, actual: Tensor) -> float:
+    """Mean KL(expected || actual) of two sets of logits `[images, num_classes]`, in nats."""
+    p, q = F.log_softmax(expected.double(), dim=-1), F.log_softmax(actual.double(), dim=-1)
+    return F.kl_div(q, p, log_target=True, reduction="batchmean").item()

@@ -1,0 +1,155 @@
+"""Activation-aware weight quantization (AWQ, arXiv 2306.00978) with folds that are exact.
+
+A scale s on a linear's input channels, `W diag(s)` on `x / s`, leaves the float result alone and moves rounding error away from
+channels with large activations. `x / s` costs nothing where what makes x can absorb it:
+
+* LayerNorm -> Q, K, V, and LayerNorm -> fc1 (and gate): into the norm's weight;
+* V -> proj: into V's output channels, since attention mixes tokens, not channels;
+* fc1 -> fc2 of a gated MLP: into fc1's output channels. Through GELU there is no exact fold, so fc2 is left alone there.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Collection
+
+import torch
+from torch import Tensor, nn
+
+from edgeflex_tflite.artifacts import AwqGroup
+from edgeflex_tflite.models.edge import Block, EdgeViT, Norm
+from edgeflex_tflite.profiling.blocks import Progress, Tokens, advance, no_progress, subset
+from edgeflex_tflite.quantize.rounding import round_activation, round_weight
+
+ALPHAS = tuple(step / 20 for step in range(20))
+SMALLEST_SCALE = 1e-4
+
+
+@dataclasses.dataclass(frozen=True)
+class FoldTarget:
+    """A place in a block where a scale folds exactly.
+
+    Attributes:
+        source: module path, within the block, of what absorbs `1 / s`: a norm, or a linear's output channels.
+        readers: module paths of the linears that absorb s on their input channels.
+    """
+
+    source: str
+    readers: tuple[str, ...]
+
+
+def fold_targets(block: Block) -> tuple[FoldTarget, ...]:
+    """Every exact fold of a block, in the order of its execution."""
+    fc1 = ("mlp.fc1",) if block.mlp.gate is None else ("mlp.fc1", "mlp.gate")
+    targets = (
+        FoldTarget("norm1", ("attn.q", "attn.k", "attn.v")),
+        FoldTarget("attn.v", ("attn.proj",)),
+        FoldTarget("norm2", fc1),
+    )
+    return targets if block.mlp.gate is None else (*targets, FoldTarget("mlp.fc1", ("mlp.fc2",)))
+
+
+def fold_(block: Block, target: FoldTarget, scale: Tensor) -> None:
+    """Apply a scale `[in_features]` in place; the block computes the same function."""
+    source = block.get_submodule(target.source)
+    with torch.no_grad():
+        if isinstance(source, Norm):
+            source.weight.div_(scale)
+            if source.bias is not None:
+                source.bias.div_(scale)
+        elif isinstance(source, nn.Linear):
+            source.weight.div_(scale[:, None])
+            source.bias.div_(scale)
+        for reader in target.readers:
+            block.get_submodule(reader).weight.mul_(scale)
+
+
+def scale_for(mean_abs: Tensor, alpha: float) -> Tensor:
+    """`s = mean|x|^alpha`, centred so that its largest and smallest entries are reciprocal."""
+    scale = mean_abs.pow(alpha).clamp_min(SMALLEST_SCALE)
+    return scale / (scale.max() * scale.min()).sqrt()
+
+
+@torch.inference_mode()
+def search_block_(block: Block, tokens: Tokens, prefix: str, int8_sites: Collection[str], dynamic: bool) -> list[AwqGroup]:
+    """Choose and fold the best scale for every fold target of a block, in place.
+
+    Each alpha of the grid is judged by the mean squared error of the block's output when the target's readers have
+    INT8 weights and inputs. Alpha 0 is plain rounding, so the chosen scale is never worse than that on these tokens.
+
+    Args:
+        block: it is changed.
+        tokens: input of the block.
+        prefix: the block's path in the model, as in `blocks.3`.
+        int8_sites: sites that will be INT8; targets without any of them are left alone.
+        dynamic: whether activations are quantized for each token (at run time) or with one scale for all.
+    """
+    expected = advance(block, tokens)
+    groups = []
+    for target in fold_targets(block):
+        readers = tuple(reader for reader in target.readers if f"{prefix}.{reader}" in int8_sites)
+        if not readers:
+            continue
+        mean_abs = _mean_abs_input(block, target.readers[0], tokens)
+        errors = {}
+        for alpha in ALPHAS:
+            candidate = copy.deepcopy(block)
+            fold_(candidate, target, scale_for(mean_abs, alpha))
+            _simulate_int8_(candidate, readers, dynamic)
+            errors[alpha] = _squared_error(candidate, tokens, expected)
+        best = min(ALPHAS, key=lambda alpha: errors[alpha])
+        fold_(block, target, scale_for(mean_abs, best))
+        groups.append(AwqGroup(tuple(f"{prefix}.{reader}" for reader in readers), best, errors[0.0], errors[best]))
+    return groups
+
+
+def search(
+    model: EdgeViT, tokens: Tokens, int8_sites: Collection[str], dynamic: bool, max_tokens: int, progress: Progress = no_progress
+) -> tuple[EdgeViT, list[AwqGroup]]:
+    """AWQ over the whole model, front to back.
+
+    Returns:
+        A new model that computes the same function, with scales folded in, and what was chosen.
+    """
+    model = copy.deepcopy(model)
+    tokens = subset(tokens, max(1, max_tokens // model.num_tokens))
+    groups = []
+    for index, block in enumerate(progress(model.blocks, "search AWQ scales")):
+        groups += search_block_(block, tokens, f"blocks.{index}", int8_sites, dynamic)
+        tokens = advance(block, tokens)
+    return model, groups
+
+
+def _mean_abs_input(block: Block, reader: str, tokens: Tokens) -> Tensor:
+    """Mean |x| of a linear's input, per channel, `[in_features]`."""
+    totals: list[Tensor] = []
+
+    def watch(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        totals.append(inputs[0].abs().flatten(0, -2).mean(0, dtype=torch.float64))
+
+    handle = block.get_submodule(reader).register_forward_pre_hook(watch)
+    try:
+        advance(block, tokens)
+    finally:
+        handle.remove()
+    return torch.stack(totals).mean(0).float()
+
+
+def _simulate_int8_(block: Block, readers: tuple[str, ...], dynamic: bool) -> None:
+    def rounded(_: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
+        return round_activation(inputs[0], per_token=dynamic)
+
+    hook: Callable = rounded
+    for reader in readers:
+        linear = block.get_submodule(reader)
+        assert isinstance(linear, nn.Linear)
+        linear.weight.copy_(round_weight(linear.weight))
+        linear.register_forward_pre_hook(hook)
+
+
+def _squared_error(block: Block, tokens: Tokens, expected: Tokens) -> float:
+    """Mean squared error of the block's output."""
+    pairs = zip(advance(block, tokens), expected, strict=True)
+    squares = [(actual - wanted).double().square().mean().item() * len(wanted) for actual, wanted in pairs]
+    return sum(squares) / sum(len(wanted) for wanted in expected)

@@ -1,0 +1,69 @@
+"""Recipe -> precision of every site, with the reason for each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from edgeflex_tflite.artifacts import Dtype, PrecisionPlan, SitePrecision
+from edgeflex_tflite.errors import UserError
+from edgeflex_tflite.recipe import Recipe
+
+WEIGHTS_BY_PRECISION = {
+    "fp32": (Dtype.FP32, "precision fp32 keeps all weights"),
+    "fp16": (Dtype.FP16, "precision fp16 halves all weights"),
+    "mixed": (Dtype.INT8, "a linear layer: INT8 halves its bytes again and computes in integers on CPUs"),
+    "int8_dynamic": (Dtype.INT8, "precision int8_dynamic"),
+    "int8_static": (Dtype.INT8, "precision int8_static"),
+    "int8_full": (Dtype.INT8, "precision int8_full"),
+}
+ACTIVATIONS = {"mixed": "dynamic", "int8_dynamic": "dynamic", "int8_static": "static", "int8_full": "static"}
+
+
+def plan_precision(recipe: Recipe, weights: Iterable[str], compute: Iterable[str]) -> PrecisionPlan:
+    """Decide every site's precision.
+
+    Args:
+        recipe: gives `precision`, `fp16_sites` and `fp32_sites`.
+        weights: names of sites with a weight matrix or kernel.
+        compute: names of the other sites.
+
+    Raises:
+        UserError: a regular expression of the recipe finds no site, or asks for what the precision cannot have.
+    """
+    weights, compute = list(weights), list(compute)
+    activations = ACTIVATIONS.get(recipe.precision)
+    _check_found(recipe, weights, compute, activations)
+    base, reason = WEIGHTS_BY_PRECISION[recipe.precision]
+    other = SitePrecision(base, reason) if activations == "static" else SitePrecision(Dtype.FP32, "computed in float")
+    return PrecisionPlan(
+        weights={site: _exception(recipe, site) or SitePrecision(base, reason) for site in weights},
+        compute={site: _kept_in_fp32(recipe, site) or other for site in compute},
+        activations=activations,
+        integer_io=recipe.precision == "int8_full",
+    )
+
+
+def _exception(recipe: Recipe, site: str) -> SitePrecision | None:
+    kept = _kept_in_fp32(recipe, site)
+    if kept is None and recipe.precision == "mixed" and recipe.fp16_sites and re.search(recipe.fp16_sites, site):
+        return SitePrecision(Dtype.FP16, f"fp16_sites {recipe.fp16_sites!r}: little to save, and first to show in the logits")
+    return kept
+
+
+def _kept_in_fp32(recipe: Recipe, site: str) -> SitePrecision | None:
+    if recipe.fp32_sites and re.search(recipe.fp32_sites, site):
+        return SitePrecision(Dtype.FP32, f"fp32_sites {recipe.fp32_sites!r}")
+    return None
+
+
+def _check_found(recipe: Recipe, weights: list[str], compute: list[str], activations: str | None) -> None:
+    reachable = weights + compute if activations == "static" else weights
+    default = Recipe().fp16_sites
+    if recipe.fp16_sites not in ("", default) and recipe.precision != "mixed":
+        raise UserError(f"fp16_sites has effect in precision mixed alone, not in {recipe.precision}: leave it out")
+    if recipe.fp32_sites and recipe.precision == "int8_full" and re.search(recipe.fp32_sites, "model"):
+        raise UserError("fp32_sites finds the file's own input in precision int8_full: use int8_static, or narrow the expression")
+    for name, regex, sites in (("fp16_sites", recipe.fp16_sites, weights), ("fp32_sites", recipe.fp32_sites, reachable)):
+        if regex and not any(re.search(regex, site) for site in sites):
+            raise UserError(f"{name} {regex!r} finds no site: sites are named {', '.join(sites[:3])}, ..., {sites[-1]}")

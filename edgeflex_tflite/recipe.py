@@ -1,0 +1,156 @@
+"""Everything that a user may choose about a compression, and the one home of its defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from edgeflex_tflite.errors import UserError
+
+MEGABYTE = 1_000_000
+
+CHOICES = {
+    "precision": ("mixed", "fp32", "fp16", "int8_dynamic", "int8_static", "int8_full"),
+    "prune_score": ("energy", "mean_abs", "magnitude"),
+    "input_layout": ("nhwc", "nchw"),
+    "input_range": ("0-255", "0-1", "normalized"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A compression recipe.
+
+    Attributes:
+        precision: `mixed` (INT8 linears with activations quantized at run time, FP16 at `fp16_sites`, the rest FP32), `fp32`,
+            `fp16` (weights), `int8_dynamic`, `int8_static` (integer inside, float input and output) or `int8_full`.
+        memory_budget_mb: weights plus planned arena of the written file, in units of 1,000,000 bytes; None: no budget.
+        prune_ratio: share of all MLP neurons to cut; None: as few as the budget asks for.
+        prune_score: which neurons go first: `energy`, `mean_abs` (the paper's) or `magnitude`.
+        compensate: let the kept neurons take over, in closed form, what the cut ones did.
+        awq: search activation-aware scales for INT8 linears.
+        fp16_sites, fp32_sites: regular expressions over site names; what they find is kept in that precision.
+            `fp16_sites` has effect in `mixed` precision, `fp32_sites` in all.
+        max_accuracy_drop: largest loss of top-1 against the FP32 torch model, in percentage points; None: any.
+        calibration_samples: calibration images.
+        eval_samples: evaluation images; None: all.
+        input_layout, input_range: what the written file takes as its image.
+        width_multiple: MLP widths are multiples of this.
+        probe_samples: calibration images on which each block's effect on the logits is measured.
+        awq_tokens: tokens on which each AWQ scale is judged.
+        seed: of every random choice.
+    """
+
+    precision: str = "mixed"
+    memory_budget_mb: float | None = None
+    prune_ratio: float | None = None
+    prune_score: str = "energy"
+    compensate: bool = True
+    awq: bool = True
+    fp16_sites: str = r"^(patch_embed|head)$"
+    fp32_sites: str = ""
+    max_accuracy_drop: float | None = None
+    calibration_samples: int = 128
+    eval_samples: int | None = None
+    input_layout: str = "nhwc"
+    input_range: str = "0-255"
+    width_multiple: int = 16
+    probe_samples: int = 64
+    awq_tokens: int = 1024
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise UserError(f"{name} is {getattr(self, name)!r}: choose one of {', '.join(choices)}")
+        for name in ("memory_budget_mb", "calibration_samples", "eval_samples", "width_multiple", "probe_samples", "awq_tokens"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UserError(f"{name} is {value}: give a number above 0")
+        if self.prune_ratio is not None and not 0 <= self.prune_ratio < 1:
+            raise UserError(f"prune_ratio is {self.prune_ratio}: give the share of MLP neurons to cut, from 0 to below 1")
+        if self.max_accuracy_drop is not None and self.max_accuracy_drop < 0:
+            raise UserError(f"max_accuracy_drop is {self.max_accuracy_drop}: give percentage points, 0 or more")
+        if self.memory_budget_mb is not None and self.prune_ratio is not None:
+            raise UserError("memory_budget_mb and prune_ratio contradict each other: give the budget or the ratio, not both")
+        _check_regexes(self)
+
+    @property
+    def memory_budget_bytes(self) -> int | None:
+        return None if self.memory_budget_mb is None else math.floor(self.memory_budget_mb * MEGABYTE)
+
+    @property
+    def sha256(self) -> str:
+        """Of the recipe's JSON form."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    def replace(self, **changes: Any) -> Recipe:
+        return from_dict(dataclasses.asdict(self) | changes)
+
+
+PRESETS: dict[str, Recipe] = {
+    "balanced": Recipe(),
+    "paper": Recipe(prune_score="mean_abs", compensate=False, prune_ratio=0.25),
+    "smallest": Recipe(precision="int8_dynamic", prune_ratio=0.5),
+    "npu": Recipe(precision="int8_full"),
+    "edgetpu": Recipe(precision="int8_full"),
+}
+
+
+def load(name_or_path: str) -> Recipe:
+    """A preset by name, or a recipe from a JSON file, which may leave out what it does not change.
+
+    Raises:
+        UserError: neither a preset nor a readable file, or the file has unknown keys or bad values.
+    """
+    if name_or_path in PRESETS:
+        return PRESETS[name_or_path]
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise UserError(f"recipe {name_or_path!r} is neither a preset ({', '.join(PRESETS)}) nor a JSON file")
+    try:
+        content = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"recipe {name_or_path} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"recipe {name_or_path} must be a JSON object of recipe keys, not a {type(content).__name__}")
+    return from_dict(content)
+
+
+def from_dict(values: dict[str, Any]) -> Recipe:
+    """A recipe from some of its keys; the rest take their defaults."""
+    known = [field.name for field in dataclasses.fields(Recipe)]
+    for key in values:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
+            raise UserError(f"unknown recipe key {key!r}: {hint}")
+    return Recipe(**values)
+
+
+def _check_types(recipe: Recipe) -> None:
+    for name, hint in get_type_hints(Recipe).items():
+        value = getattr(recipe, name)
+        allowed = hint.__args__ if hasattr(hint, "__args__") else (hint,)
+        fits = any(type(value) is kind or (kind is float and type(value) is int) for kind in allowed)
+        if not fits:
+            kinds = " or ".join("null" if kind is type(None) else kind.__name__ for kind in allowed)
+            raise UserError(f"{name} is {value!r}: it must be {kinds}")
+
+
+def _check_regexes(recipe: Recipe) -> None:
+    for name in ("fp16_sites", "fp32_sites"):
+        try:
+            re.compile(getattr(recipe, name))
+        except re.error as error:
+            raise UserError(f"{name} is not a regular expression: {error} in {getattr(recipe, name)!r}") from error
