@@ -11,6 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ai_edge_litert import schema_py_generated as schema
+from flatbuffers.table import Table
+
 from edgeflex_tflite.errors import UserError
 
 OPTIONAL = -1
@@ -146,8 +149,6 @@ def _open(model: bytes | str | Path) -> tuple[memoryview, str]:
 
 
 def _parse(buffer: memoryview) -> tuple[Graph, ...]:
-    from ai_edge_litert import schema_py_generated as schema
-
     root = schema.Model.GetRootAs(buffer)
     if root.SubgraphsLength() == 0:
         raise ValueError("it has no subgraph")
@@ -194,8 +195,6 @@ def _tensor(index: int, table: Any, constants: list[memoryview | None]) -> Tenso
 
 
 def _op(index: int, table: Any, codes: list[str]) -> Op:
-    from ai_edge_litert import schema_py_generated as schema
-
     options = schema.BuiltinOptionsCreator(table.BuiltinOptionsType(), table.BuiltinOptions())
     if options is None:
         options = schema.BuiltinOptions2Creator(table.BuiltinOptions2Type(), table.BuiltinOptions2())
@@ -230,19 +229,13 @@ def _index_count(vector: Any) -> int:
     """Elements of an Int32Vector, Uint16Vector or Uint8Vector table (one field, a vector)."""
     if vector is None:
         return 0
-    from flatbuffers.number_types import UOffsetTFlags
-    from flatbuffers.table import Table
-
     table = Table(vector.Bytes, vector.Pos)
     offset = table.Offset(4)
-    assert UOffsetTFlags.bytewidth == 4
     return table.VectorLen(offset) if offset else 0
 
 
 @cache
 def _names(enum: str) -> dict[int, str]:
-    from ai_edge_litert import schema_py_generated as schema
-
     return {value: name for name, value in vars(getattr(schema, enum)).items() if isinstance(value, int)}
 
 

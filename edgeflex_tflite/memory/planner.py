@@ -8,8 +8,9 @@ from pathlib import Path
 from edgeflex_tflite.memory.graph import Graph, load_graphs
 from edgeflex_tflite.memory.homes import Home
 from edgeflex_tflite.memory.lifetimes import FOREVER, Lifetime, lifetimes
+from edgeflex_tflite.memory.ordering import hash_set_order, introsort
 from edgeflex_tflite.memory.placement import Placed, Request, extent_bytes, place, placing_key
-from edgeflex_tflite.memory.prepare import Prepared, prepare
+from edgeflex_tflite.memory.prepare import Prepared, prepare, real_indices
 from edgeflex_tflite.memory.sharing import shared_buffers
 
 
@@ -147,17 +148,25 @@ def _requests(
 
     An output only shares when its owner lies in the arena with the same size at the end of preparation.
     """
-    requests, holding = [], {}
-    for tensor, span in spans.items():
-        size, home = prepared.sizes_bytes[tensor], prepared.homes[tensor]
-        if span.first > max(prepared.last_op, 0) or not size or home not in (Home.ARENA, Home.PERSISTENT):
-            continue
-        owner = owners.get(tensor)
-        if owner is not None and prepared.homes[owner] is Home.ARENA and prepared.sizes_bytes[owner] == size:
-            holding[tensor] = owner
-        else:
-            requests.append(Request(tensor, size, span))
-    return sorted(requests, key=placing_key), holding
+    sizes, homes = prepared.sizes_bytes, prepared.homes
+    met = [t for t in _meeting_order(prepared) if homes[t] is Home.PERSISTENT or (homes[t] is Home.ARENA and sizes[t])]
+    ordered = introsort([Request(t, sizes[t], spans[t]) for t in met], lambda a, b: placing_key(a) < placing_key(b))
+    holding = {
+        t: owners[t] for t in met if t in owners and homes[owners[t]] is Home.ARENA and sizes[owners[t]] == sizes[t]
+    }
+    return [r for r in ordered if r.tensor not in holding], holding
+
+
+def _meeting_order(prepared: Prepared) -> list[int]:
+    """Tensors of the prepared ops in the order in which the runtime collects them."""
+    graph = prepared.graph
+    variables = [t.index for t in graph.tensors if t.is_variable]
+    first_met = [*variables, *real_indices(graph.inputs)]
+    order: list[int] = [] if graph.ops else hash_set_order(first_met)
+    for op in graph.ops[: prepared.last_op + 1]:
+        order += hash_set_order([*first_met, *real_indices(op.outputs), *prepared.temporaries[op.index]])
+        first_met = []
+    return order
 
 
 def _kept(request: Request) -> Request:

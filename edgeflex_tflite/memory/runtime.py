@@ -92,7 +92,7 @@ def cluster(spans: Mapping[int, tuple[int, int]]) -> list[Block]:
 
 def _allocated(path: Path, num_threads: int) -> Any:
     """The wrapper around the C++ interpreter, tensors allocated."""
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType  # noqa: PLC0415  it loads the runtime
 
     try:
         interpreter = Interpreter(
