@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgeflex_tflite.data.source import Source
+from edgeflex_tflite.data.unreadable import one_line
 from edgeflex_tflite.errors import UserError
 
 NPZ_CONTENT = "an .npz holds images uint8 [N,H,W,3] or [N,H,W], labels int [N] and, if wanted, class_names [classes]"
@@ -37,20 +38,21 @@ def open_npz(spec: str) -> ArraySource:
     if missing:
         raise UserError(f"{spec!r} has no array {' and no array '.join(missing)}: {NPZ_CONTENT}; add what is missing.")
     images, labels, names = arrays["images"], arrays["labels"], arrays.get("class_names")
-    for problem in (_images_problem(images), _labels_problem(labels, images), _names_problem(names, labels)):
-        if problem:
-            raise UserError(f"{spec!r}: {problem}, but {NPZ_CONTENT}; write the file anew.")
+    problem = _images_problem(images) or _labels_problem(labels, images) or _names_problem(names, labels)
+    if problem:
+        raise UserError(f"{spec!r}: {problem}, but {NPZ_CONTENT}; write the file anew.")
     class_names = None if names is None else tuple(str(name) for name in names)
     return ArraySource(spec, Path(spec).stem, labels.astype(np.int64), class_names, images)
 
 
 def _load_npz(spec: str) -> dict[str, NDArray]:
     try:
-        with np.load(spec, allow_pickle=False) as file:
+        with zipfile.ZipFile(spec), np.load(spec, allow_pickle=False) as file:  # numpy alone would take an .npy as well
             return {key: file[key] for key in ("images", "labels", "class_names") if key in file}
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{spec!r} cannot be read as .npz ({reason}): {NPZ_CONTENT}; write the file anew.") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(
+            f"{spec!r} cannot be read as .npz ({one_line(error)}): {NPZ_CONTENT}; write the file anew."
+        ) from error
 
 
 def _images_problem(images: NDArray) -> str | None:

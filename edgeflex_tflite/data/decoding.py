@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgeflex_tflite.data.preprocess import Preprocessing
 from edgeflex_tflite.data.source import Source
@@ -20,7 +23,7 @@ class _Images:
 
     source: Source
     preprocessing: Preprocessing
-    indices: Sequence[int]
+    indices: Sequence[int] | NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -45,17 +48,23 @@ def _collate(images: list[tuple[Tensor, int] | UserError]) -> tuple[Tensor, Tens
 
 
 def decode(
-    source: Source, preprocessing: Preprocessing, indices: Sequence[int], batch_size: int, workers: int = 0
+    source: Source,
+    preprocessing: Preprocessing,
+    indices: Sequence[int] | NDArray[np.int64],
+    batch_size: int,
+    workers: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of pixels uint8 `[B, 3, H, W]` and labels int64 `[B]`, in the order of `indices`.
 
     Only the batches in flight are in memory: one, or two for each worker process. Raises UserError, which names the
     image, where one cannot be decoded.
     """
+    import torch  # noqa: PLC0415
     from torch.utils.data import DataLoader  # noqa: PLC0415
 
-    images = _Images(source, preprocessing, indices)
-    loader = DataLoader(images, batch_size=batch_size, num_workers=workers, collate_fn=_collate)  # type: ignore[arg-type]
+    images: Any = _Images(source, preprocessing, indices)
+    own = torch.Generator()  # a loader draws a number each time that it starts: not from the caller's generator
+    loader: Any = DataLoader(images, batch_size, num_workers=workers, collate_fn=_collate, generator=own)
     for batch in loader:
         if isinstance(batch, UserError):
             raise batch

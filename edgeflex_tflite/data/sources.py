@@ -40,7 +40,7 @@ def open_source(spec: str, split: str = "validation", *, download: bool = False)
     if prefix in _ITERABLE_ONLY and rest:
         raise UserError(f"{spec!r} can only be read in order, but images are drawn by number: give {SUPPORTED}.")
     if prefix in ("torch", "hfds") and rest:
-        from edgeflex_tflite.data.library import open_hfds, open_torch  # noqa: PLC0415
+        from edgeflex_tflite.data.named import open_hfds, open_torch  # noqa: PLC0415
 
         return (open_torch if prefix == "torch" else open_hfds)(spec, split, download)
     return _open_path(spec, split)
@@ -54,9 +54,12 @@ def _open_path(spec: str, split: str) -> Source:
         from edgeflex_tflite.data.arrays import open_npz  # noqa: PLC0415
 
         return open_npz(spec)
-    from edgeflex_tflite.data.library import open_folder, open_tar  # noqa: PLC0415
+    from edgeflex_tflite.data.folders import open_folder, open_tar  # noqa: PLC0415
 
-    return (open_folder if path.is_dir() else open_tar)(spec, split)
+    try:
+        return open_folder(spec, split) if path.is_dir() else open_tar(spec, split)
+    except PermissionError as error:
+        raise UserError(f"{spec!r} may not be read ({error}); give this user the right to.") from error
 
 
 def check_labels(source: Source, num_classes: int) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def content_hash(pixels: Tensor) -> str:
     """Hash of one image's preprocessed pixels, uint8 `[3, H, W]`, with their shape."""
     digest = hashlib.blake2b(repr(tuple(pixels.shape)).encode(), digest_size=16)
-    digest.update(pixels.contiguous().numpy())
+    digest.update(pixels.contiguous().numpy().data)
     return digest.hexdigest()
 
 

@@ -9,18 +9,23 @@ from edgeflex_tflite.errors import UserError
 _TRAIN = ("train", "training")
 _VALIDATION = ("validation", "val", "valid", "eval", "evaluation")
 _TEST = ("test", "testing")
-SPLIT_NAMES = frozenset(_TRAIN + _VALIDATION + _TEST)
+
+
+def is_split(name: str) -> bool:
+    """Whether a folder of this name is, going by its name, a split."""
+    return name.lower() in _TRAIN + _VALIDATION + _TEST
 
 
 def find_split(spec: str, present: Collection[str], split: str) -> str | None:
     """The name in `present` that means `split`, or None where `present` is empty.
 
-    Synonyms count (`val` for `validation`), and a test split stands in for a validation split that is not there.
-    A lone split is taken whatever it is called. Raises UserError where several are there and none is meant.
+    Case does not count, synonyms do (`val` for `validation`), and a test split stands in for a validation split that is
+    not there. A lone split is taken whatever it is called. Raises UserError where several are there and none is meant.
     """
-    for name in _wanted(split):
-        if name in present:
-            return name
+    by_name = {name.lower(): name for name in present}
+    for name in _wanted(split.lower()):
+        if name in by_name:
+            return by_name[name]
     if len(present) > 1:
         have = ", ".join(sorted(present))
         raise UserError(f"{spec!r} has no split {split!r}: it has {have}; ask for one of these.")
