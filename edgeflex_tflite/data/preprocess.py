@@ -73,11 +73,13 @@ class Preprocessing:
         given = {"interpolation": interpolation, "crop_pct": crop_pct, "crop_mode": crop_mode, "mean": mean, "std": std}
         config = resolve_model_data_config(model)
         config.update({name: value for name, value in given.items() if value is not None})
-        channels, *size = config["input_size"]
+        # timm's configuration is of the weights: what the model was built for is in the model.
+        stem = getattr(model, "patch_embed", None)
+        channels = getattr(getattr(stem, "proj", None), "in_channels", RGB)
         if channels != RGB:
             raise UserError(f"the model reads {channels} channels: only RGB is supported; use a model of 3 channels.")
-        built_for = getattr(getattr(model, "patch_embed", None), "img_size", None)
-        height, width = (img_size, img_size) if img_size is not None else (built_for or size)
+        built_for = getattr(stem, "img_size", None) or config["input_size"][1:]
+        height, width = built_for if img_size is None else (img_size, img_size)
         return cls.from_json({**config, "height": height, "width": width})
 
     @classmethod
