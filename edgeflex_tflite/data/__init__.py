@@ -9,32 +9,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgeflex_tflite.data.content import content_hash, data_fingerprint
     from edgeflex_tflite.data.preprocess import Preprocessing
+    from edgeflex_tflite.data.sets import CalibrationSet, Data, EvaluationSet
     from edgeflex_tflite.data.source import Source
     from edgeflex_tflite.data.sources import check_labels, check_source, open_source
-    from edgeflex_tflite.data.split import (
-        CalibrationSet,
-        Data,
-        EvaluationSet,
-        content_hash,
-        data_fingerprint,
-        draw_calibration,
-        make_data,
-    )
+    from edgeflex_tflite.data.split import draw_calibration, make_data
 
 _HOMES = {
+    "content": ("content_hash", "data_fingerprint"),
     "preprocess": ("Preprocessing",),
+    "sets": ("CalibrationSet", "Data", "EvaluationSet"),
     "source": ("Source",),
     "sources": ("check_labels", "check_source", "open_source"),
-    "split": (
-        "CalibrationSet",
-        "Data",
-        "EvaluationSet",
-        "content_hash",
-        "data_fingerprint",
-        "draw_calibration",
-        "make_data",
-    ),
+    "split": ("draw_calibration", "make_data"),
 }
 
 __all__ = [

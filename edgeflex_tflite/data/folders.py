@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import lzma
+import posixpath
 import shutil
 import tarfile
 import tempfile
@@ -107,7 +108,9 @@ def _is_uncompressed(path: Path) -> bool:
 
 def _keep_split(spec: str, reader: Any, split: str) -> None:
     """Leave in a tar's reader only the images below the folder for `split`, where it has class folders by split."""
-    paths = [PurePosixPath(name).parts for name in reader.filenames()]
+    names = [name.lstrip("/") for name in reader.filenames()]
+    shared = posixpath.commonpath(names)  # a tar of `data/train` and `data/val` is one of `train` and `val`
+    paths = [PurePosixPath(posixpath.relpath(name, shared or ".")).parts for name in names]
     tops = [parts[0] if len(parts) > 2 and is_split(parts[0]) else "" for parts in paths]
     chosen = find_split(spec, set(tops) - {""}, split)
     if chosen:

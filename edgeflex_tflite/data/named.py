@@ -72,7 +72,7 @@ def open_hfds(spec: str, split: str, download: bool) -> Source:
     try:
         with _network(download):
             splits = datasets.load_dataset(name.partition("/")[2], cache_dir=root or None)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise UserError(f"{spec!r} cannot be opened ({one_line(error)}); load it once with datasets.") from error
     dataset = splits[find_split(spec, list(splits), split)]
     columns = dataset.features.items()

@@ -26,4 +26,4 @@ def naming_image(spec: str, image: str) -> Iterator[None]:
 
 def one_line(error: BaseException) -> str:
     """First line of an error's message, or the error's kind where it has none."""
-    return str(error).partition("\n")[0] or type(error).__name__
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 import subprocess
 import sys
@@ -76,12 +77,11 @@ def test_unpacked_copy_is_gone_with_the_process(tmp_path: Path, class_folders: C
 def test_tar_is_read_by_several_processes_at_once(
     tmp_path: Path, class_folders: Callable, plain: Preprocessing
 ) -> None:
-    root = class_folders(tmp_path / "many", {"a": 40, "b": 40})
-    source = open_source(str(pack(root, tmp_path / "many.tar")))
-    source.image(0)  # a handle that is open now would be shared by the workers
+    source = open_source(str(pack(class_folders(tmp_path / "many", {"a": 40, "b": 40}), tmp_path / "many.tar")))
     alone = [pixels for pixels, _ in decode(source, plain, range(80), batch_size=4)]
     together = [pixels for pixels, _ in decode(source, plain, range(80), batch_size=4, workers=2)]
     assert all(bool((one == other).all()) for one, other in zip(alone, together, strict=True))
+    pickle.dumps(source)  # which an open file cannot be: worker processes would share its position
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -104,6 +104,19 @@ def test_split_folders(
     source = open_source(str(root), split)
     assert source.labels.tolist() == [0] * (chosen + 1) + [1]
     assert source.class_names == ("cat", "dog")
+
+
+def test_split_folders_below_the_tars_own_folder(tmp_path: Path, class_folders: Callable) -> None:
+    for folder, classes in (("train", {"cat": 3}), ("val", {"cat": 1})):
+        class_folders(tmp_path / "all" / "pets" / folder, classes)
+    archive = pack(tmp_path / "all", tmp_path / "pets.tar")
+    assert len(open_source(str(archive))) == 1
+    assert len(open_source(str(archive), "train")) == 3
+
+
+def test_tar_of_one_image(tmp_path: Path, class_folders: Callable) -> None:
+    archive = pack(class_folders(tmp_path / "pets", {"cat": 1}), tmp_path / "pets.tar")
+    assert open_source(str(archive)).labels.tolist() == [0]
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from edgeflex_tflite.data import open_source
+from edgeflex_tflite.data.named import _network
 from edgeflex_tflite.errors import UserError
 
 
@@ -131,3 +132,19 @@ def test_hugging_face_fetches_nothing(tmp_path: Path) -> None:
     pytest.importorskip("datasets", reason="Hugging Face's package datasets is not installed")
     with pytest.raises(UserError, match=r"cannot be opened \(.*[Oo]ffline.*\); load it once with datasets"):
         open_source(f"hfds/some/name:{tmp_path}")
+
+
+def test_hugging_face_damaged(tmp_path: Path, picture: Callable[..., Image.Image]) -> None:
+    root = write_parquet(tmp_path / "pets", img=[picture(0)], label=[0])
+    (root / "test.parquet").write_bytes(b"no parquet")
+    with pytest.raises(UserError, match=r"cannot be opened \(.+\); load it once with datasets"):
+        open_source(f"hfds/{root}:{tmp_path / 'cache'}")
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_the_network_is_left_as_it_was(allowed: bool) -> None:
+    datasets = pytest.importorskip("datasets", reason="Hugging Face's package datasets is not installed")
+    before = datasets.config.HF_HUB_OFFLINE
+    with _network(allowed):
+        assert (before or not allowed) == datasets.config.HF_HUB_OFFLINE
+    assert before == datasets.config.HF_HUB_OFFLINE
