@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeflex_tflite.data.drawing import draw_balanced
@@ -12,6 +12,7 @@ LABELS = st.lists(st.integers(0, 4), max_size=40).map(lambda labels: np.array(la
 SEEDS = st.integers(0, 2**32)
 
 
+@settings(deadline=None)
 @given(LABELS, st.integers(0, 50), SEEDS, st.sets(st.integers(0, 39)))
 def test_classes_are_drawn_alike_as_long_as_they_last(labels: np.ndarray, count: int, seed: int, refused: set) -> None:
     asked: list[int] = []
@@ -32,6 +33,7 @@ def test_classes_are_drawn_alike_as_long_as_they_last(labels: np.ndarray, count:
     assert not unfinished.any() or times[unfinished].min() >= times.max() - 1
 
 
+@settings(deadline=None)
 @given(LABELS, st.integers(0, 40), st.integers(0, 40), SEEDS)
 def test_a_smaller_draw_begins_a_larger_one(labels: np.ndarray, one: int, other: int, seed: int) -> None:
     few, many = sorted((one, other))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeflex_tflite.data import Data, Preprocessing, content_hash, data_fingerprint, make_data, open_source
@@ -51,6 +51,7 @@ OPTIONS = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(LABELLED, st.none() | CONTENTS, OPTIONS)
 def test_no_image_is_in_both(data: list[tuple[int, int]], other: list[int] | None, options: dict[str, Any]) -> None:
     contents, labels = (list(column) for column in zip(*data, strict=True))
@@ -81,6 +82,7 @@ def reason_to_refuse(different: int, samples: int, wanted: int | None) -> str:
     return f"but evaluation asks for {wanted or 1}; ask for fewer"
 
 
+@settings(deadline=None)
 @given(CONTENTS, st.integers(1, 5), st.integers(0, 99))
 def test_refused_only_where_too_few_are_left(data: list[int], samples: int, seed: int) -> None:
     different = set(data)
