@@ -1,6 +1,6 @@
 """Memory of a .tflite model: the runtime's arena plan from the file alone, and the real one measured."""
 
-from edgeflex_tflite.memory.planner import Allocation, ArenaPlan, plan_arena, plan_graphs
+from edgeflex_tflite.memory.planner import Allocation, ArenaPlan, plan_arena
 from edgeflex_tflite.memory.runtime import ArenaMeasurement, measure_arena
 from edgeflex_tflite.memory.weights import weight_bytes_by_dtype, weights_bytes
 
@@ -10,7 +10,6 @@ __all__ = [
     "ArenaPlan",
     "measure_arena",
     "plan_arena",
-    "plan_graphs",
     "weight_bytes_by_dtype",
     "weights_bytes",
 ]

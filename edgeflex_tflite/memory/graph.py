@@ -109,6 +109,7 @@ class Graph:
         ops: All operators in execution order.
         inputs: Tensor indices.
         outputs: Tensor indices.
+        borrowed: Inputs that lie in the memory of the graph that runs this one.
     """
 
     index: int
@@ -117,6 +118,7 @@ class Graph:
     ops: tuple[Op, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    borrowed: frozenset[int] = frozenset()
 
 
 def load_graphs(model: bytes | str | Path) -> tuple[Graph, ...]:

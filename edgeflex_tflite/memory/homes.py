@@ -23,6 +23,7 @@ class Home(Enum):
     PERSISTENT = "the arena that is never reused"
     FOLDED = "a heap block of its own, computed while tensors are allocated"
     DYNAMIC = "a heap block of its own, sized while the model runs"
+    BORROWED = "the memory of the graph that runs this one"
     NOWHERE = "no memory: reserved by the kernel and not used"
 
 
@@ -62,8 +63,8 @@ def first_home(tensor: Tensor) -> Home:
     return Home.PERSISTENT if tensor.is_variable else Home.ARENA
 
 
-def output_homes(graph: Graph, op: Op, homes: Sequence[Home]) -> dict[int, Home]:
-    """The outputs whose home the op's Prepare step changes.
+def changed_homes(graph: Graph, op: Op, homes: Sequence[Home]) -> dict[int, Home]:
+    """The tensors, most often outputs, whose home the op's Prepare step changes.
 
     Args:
         graph: The op's graph.
@@ -153,6 +154,11 @@ def _top_k(graph: Graph, op: Op, homes: Sequence[Home]) -> dict[int, Home]:
     return {} if sized else _all(op, Home.DYNAMIC)
 
 
+def _lstm(graph: Graph, op: Op, homes: Sequence[Home]) -> dict[int, Home]:
+    """The basic kernel keeps the activation and the state that it reads (`tflite/kernels/lstm.cc`)."""
+    return {op.inputs[i]: Home.PERSISTENT for i in (1, 4)} if op.options.get("kernelType") == 1 else {}
+
+
 def _non_max_suppression(graph: Graph, op: Op, homes: Sequence[Home]) -> dict[int, Home]:
     """All outputs but the last, a count, are as long as the third input says."""
     return {} if _known(op, homes, (2,)) else dict.fromkeys(op.outputs[:-1], Home.DYNAMIC)
@@ -166,9 +172,9 @@ _SPECIAL: dict[str, Callable[[Graph, Op, Sequence[Home]], dict[int, Home]]] = {
     "DENSIFY": _always(Home.PERSISTENT),
     "DEQUANTIZE": _dequantize,
     "EMBEDDING_LOOKUP_SPARSE": _always(Home.DYNAMIC),
+    "LSTM": _lstm,
     "NON_MAX_SUPPRESSION_V4": _non_max_suppression,
     "NON_MAX_SUPPRESSION_V5": _non_max_suppression,
-    "NumericVerify": _always(Home.PERSISTENT),
     "PAD": _pad,
     "PADV2": _pad,
     "RANK": _always(Home.FOLDED),

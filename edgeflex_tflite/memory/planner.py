@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeflex_tflite.memory.control import adapt_callees, callees
 from edgeflex_tflite.memory.graph import Graph, load_graphs
 from edgeflex_tflite.memory.homes import Home
 from edgeflex_tflite.memory.lifetimes import FOREVER, Lifetime, lifetimes
@@ -57,6 +59,7 @@ class ArenaPlan:
         dynamic_tensors: Names of tensors that get heap blocks of their own; not counted.
         planned_ops: Number of ops that are planned before the first inference: all, unless an op's outputs
             cannot be sized before it has run.
+        callees: Plans of the graphs that this one's control flow runs, each with arenas of its own.
     """
 
     graph_index: int
@@ -70,47 +73,43 @@ class ArenaPlan:
     unmodelled_ops: tuple[str, ...]
     dynamic_tensors: tuple[str, ...]
     planned_ops: int
+    callees: tuple[ArenaPlan, ...]
 
     @property
     def total_bytes(self) -> int:
-        """Both arenas together."""
-        return self.peak_bytes + self.persistent_bytes
+        """Both arenas together with those of the callees, which live at the same time."""
+        return self.peak_bytes + self.persistent_bytes + sum(plan.total_bytes for plan in self.callees)
 
 
-def plan_arena(model: bytes | str | Path, *, num_threads: int = 1) -> ArenaPlan:
-    """Plan the primary graph's arena as the runtime does with its own kernels, without delegates.
+def plan_arena(model: bytes | str | Path, *, graph: int = 0, num_threads: int = 1) -> ArenaPlan:
+    """Plan a graph's arena as the runtime does with its own kernels, without delegates.
 
     Args:
         model: A .tflite file, or its content.
+        graph: Position of the graph in the file; signatures may have one each.
         num_threads: Threads of the interpreter.
 
     Raises:
         UserError: There is no such file, or it is not a .tflite flatbuffer.
     """
-    return plan_graph(load_graphs(model)[0], num_threads=num_threads)
+    return plan_graph(adapt_callees(load_graphs(model)), graph, num_threads=num_threads)
 
 
-def plan_graphs(model: bytes | str | Path, *, num_threads: int = 1) -> tuple[ArenaPlan, ...]:
-    """Plan every graph of a file on its own; each has arenas of its own.
-
-    Args:
-        model: A .tflite file, or its content.
-        num_threads: Threads of the interpreter.
-
-    Raises:
-        UserError: There is no such file, or it is not a .tflite flatbuffer.
-    """
-    return tuple(plan_graph(graph, num_threads=num_threads) for graph in load_graphs(model))
-
-
-def plan_graph(graph: Graph, *, num_threads: int = 1) -> ArenaPlan:
-    """Plan one graph.
+def plan_graph(graphs: Sequence[Graph], index: int = 0, *, num_threads: int = 1) -> ArenaPlan:
+    """Plan one of a file's graphs, and those that it runs.
 
     Args:
-        graph: The graph.
+        graphs: All graphs of the file, as `adapt_callees` gives them.
+        index: Position of the graph.
         num_threads: Threads of the interpreter.
     """
-    prepared = prepare(graph, num_threads)
+    called = {i for op in graphs[index].ops for i in callees(op)}
+    plans = tuple(plan_graph(graphs, i, num_threads=num_threads) for i in sorted(called))
+    return _plan(prepare(graphs, index, num_threads), plans)
+
+
+def _plan(prepared: Prepared, called: tuple[ArenaPlan, ...]) -> ArenaPlan:
+    graph = prepared.graph
     owners = shared_buffers(prepared)
     spans = lifetimes(prepared, owners)
     requests, owners = _requests(prepared, owners, spans)
@@ -138,6 +137,7 @@ def plan_graph(graph: Graph, *, num_threads: int = 1) -> ArenaPlan:
             n for n, home in zip(prepared.names, prepared.homes, strict=True) if home is Home.DYNAMIC
         ),
         planned_ops=prepared.last_op + 1,
+        callees=called,
     )
 
 

@@ -82,6 +82,8 @@ class Rule:
 
 def rule_for(op: Op) -> Rule | None:
     """The rule of an op type, or None if its kernel was never looked up."""
+    if op.name == "LSTM" and op.options.get("kernelType") == _BASIC_LSTM:
+        return _NONE
     return _RULES.get(op.name, _NONE if op.name in _WITHOUT_TEMPORARIES else None)
 
 
@@ -148,7 +150,7 @@ def _round_up(value: int, multiple: int) -> int:
 def _conv_2d(s: Setting) -> list[Temporary]:
     data, weights, output, options = s.input(0), s.input(1), s.output(), s.op.options
     hybrid = _is_hybrid(data, weights, ("UINT8", "INT8", "INT4"))
-    undilated = options["dilationWFactor"] == 1 and options["dilationHFactor"] == 1
+    undilated = options.get("dilationWFactor", 1) == 1 == options.get("dilationHFactor", 1)
     fixed = s.home(1) not in (Home.ARENA, Home.DYNAMIC)
     transposed = data.dtype == "FLOAT32" and not hybrid and undilated and fixed and s.num_threads != 1
     batch, height, width, channels = output.shape
@@ -165,7 +167,7 @@ def _conv_2d(s: Setting) -> list[Temporary]:
 def _needs_im2col(weights: Tensor, options: Mapping[str, Any], undilated: bool) -> bool:
     """Every convolution but a pointwise one with stride 1 copies its patches out."""
     pointwise = weights.shape[1] == 1 and weights.shape[2] == 1
-    return not (pointwise and undilated and options["strideW"] == 1 and options["strideH"] == 1)
+    return not (pointwise and undilated and options.get("strideW") == 1 == options.get("strideH"))
 
 
 def _conv_2d_hybrid(data: Tensor, weights: Tensor, output: Tensor) -> list[Temporary]:
@@ -285,7 +287,7 @@ def _reduce_prod(s: Setting) -> list[Temporary]:
     return [temporaries[0]] + [Temporary(t.role, t.bytes, Home.DYNAMIC) for t in temporaries[1:]]
 
 
-# --- Others ------------------------------------------------------------------------------------------------
+# --- Recurrent layers --------------------------------------------------------------------------------------
 
 
 def _svdf(s: Setting) -> list[Temporary]:
@@ -323,14 +325,61 @@ def _rnn(s: Setting) -> list[Temporary]:
     ]
 
 
-def _gru(s: Setting) -> list[Temporary]:
-    """`tflite/kernels/unidirectional_sequence_gru.cc`"""
-    data, state = s.input(0), s.input(1)
-    batch, units = state.shape
+# --- LSTM (tflite/kernels/lstm.cc, unidirectional_sequence_lstm.cc) ----------------------------------------
+
+_BASIC_LSTM = 1
+"""The kernel type whose scratch tensors are outputs in the file."""
+
+_TO_INPUT, _TO_OUTPUT, _RECURRENT_TO_OUTPUT, _PROJECTION, _OUTPUT_STATE, _CELL_STATE = 1, 4, 8, 16, 18, 19
+_WEIGHTS = (1, 2, 3, 4, 5, 6, 7, 8, _PROJECTION)
+
+
+def _lstm(s: Setting) -> list[Temporary]:
+    data, weights = s.input(0), s.input(_TO_OUTPUT)
+    batch, cells = data.shape[0], weights.shape[0]
+    if data.dtype == "INT8":
+        types = ["INT16"] * 4 + ["INT8", "INT32"] if len(s.op.intermediates) == 5 else ["INT8"] * 2 + ["INT16"] * 6
+        return [_t("gate", dtype, batch, cells) for dtype in types]
+    gates = 5 if s.has(_TO_INPUT) else 4
+    temporaries = [_t("gates", data.dtype, batch, gates * cells)]
+    if not _is_hybrid(data, weights):
+        return temporaries
+    temporaries += _lstm_hybrid(s, batch, cells)
+    return temporaries + (_lstm_ledgers(s) if weights.sparse_ledger_bytes is not None else [])
+
+
+def _sequence_lstm(s: Setting) -> list[Temporary]:
+    data, weights = s.input(0), s.input(_TO_OUTPUT)
+    batch, cells = data.shape[1 if s.op.options["timeMajor"] else 0], weights.shape[0]
+    if data.dtype == "INT8":
+        return [_t("gate", dtype, batch, cells) for dtype in ["INT16"] * 4 + ["INT8", "INT32"]]
+    gates = 5 if s.has(_TO_INPUT) else 4
+    temporaries = [_t("gates", data.dtype, batch, gates * cells + 16)]
+    return temporaries + (_lstm_hybrid(s, batch, cells) if _is_hybrid(data, weights) else [])
+
+
+def _lstm_hybrid(s: Setting, batch: int, cells: int) -> list[Temporary]:
+    weights, recurrent = s.input(_TO_OUTPUT), s.input(_RECURRENT_TO_OUTPUT)
+    outputs = recurrent.shape[-1]
+    rows = (8 if s.has(_TO_INPUT) else 6) + (-(-outputs // cells) if s.has(_PROJECTION) else 0)
+    quantized = {"input": 0, "output state": _OUTPUT_STATE, "cell state": _CELL_STATE}
     return [
-        _t("activation", data.dtype, batch, 2 * units),
-        _t("concatenation", data.dtype, batch, data.shape[2] + units),
+        *(_t(f"quantized {role}", weights.dtype, *s.input(p).shape) for role, p in quantized.items()),
+        *(_t(f"scaling factors of {role}", "FLOAT32", batch) for role in ("input", "output state", "product")),
+        _t("recovered cell weights", "FLOAT32", cells),
+        _t("accumulators", "INT32", cells, batch),
+        _t("zero points of input", "FLOAT32", batch),
+        _t("zero points of output state", "FLOAT32", batch),
+        _t("row sums", "INT32", rows, cells, home=Home.PERSISTENT),
     ]
+
+
+def _lstm_ledgers(s: Setting) -> list[Temporary]:
+    sizes = [s.input(p).sparse_ledger_bytes if s.has(p) else None for p in _WEIGHTS]
+    return [Temporary("sparse row ledger", size or 0, Home.PERSISTENT) for size in sizes]
+
+
+# --- Others ------------------------------------------------------------------------------------------------
 
 
 def _add_n(s: Setting) -> list[Temporary]:
@@ -376,6 +425,7 @@ _RULES: dict[str, Rule] = {
     "CONV_3D_TRANSPOSE": Rule(_conv_3d_transpose),
     "DEPTHWISE_CONV_2D": Rule(_depthwise_conv_2d),
     "FULLY_CONNECTED": Rule(_fully_connected, reserved=6),
+    "LSTM": Rule(_lstm, reserved=21, at_load=True),
     "MEAN": Rule(_reduce_sum, reserved=4),
     "REDUCE_ALL": Rule(_reduce, reserved=4),
     "REDUCE_ANY": Rule(_reduce, reserved=4),
@@ -389,27 +439,30 @@ _RULES: dict[str, Rule] = {
     "TFLite_Detection_PostProcess": Rule(_detection, reserved=2, at_load=True),
     "TRANSPOSE_CONV": Rule(_transpose_conv),
     "UNIDIRECTIONAL_SEQUENCE_RNN": Rule(_rnn, reserved=6, at_load=True),
-    "UnidirectionalSequenceGru": Rule(_gru, reserved=2, at_load=True),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": Rule(_sequence_lstm, reserved=12, at_load=True),
 }
 
 _WITHOUT_TEMPORARIES = frozenset({
-    "ABS", "ADD", "ARG_MAX", "ARG_MIN", "ASSIGN_VARIABLE", "ATAN2", "AVERAGE_POOL_2D", "BATCH_TO_SPACE_ND",
-    "BITCAST", "BITWISE_XOR", "BROADCAST_ARGS", "BROADCAST_TO", "BUCKETIZE", "CAST", "CEIL", "COMPLEX_ABS",
-    "CONCATENATION", "COS", "CUMSUM", "DENSIFY", "DEPTH_TO_SPACE", "DEQUANTIZE", "DILATE", "DIV",
-    "DYNAMIC_UPDATE_SLICE", "ELU", "EMBEDDING_LOOKUP", "EMBEDDING_LOOKUP_SPARSE", "EQUAL", "EXP", "EXPAND_DIMS",
-    "FAKE_QUANT", "FILL", "FLOOR", "FLOOR_DIV", "FLOOR_MOD", "GATHER", "GATHER_ND", "GELU", "GREATER",
-    "GREATER_EQUAL", "HARD_SWISH", "HASHTABLE", "HASHTABLE_FIND", "HASHTABLE_IMPORT", "HASHTABLE_LOOKUP",
-    "HASHTABLE_SIZE", "IMAG", "L2_NORMALIZATION", "L2_POOL_2D", "LEAKY_RELU", "LESS", "LESS_EQUAL",
-    "LOCAL_RESPONSE_NORMALIZATION", "LOG", "LOGICAL_AND", "LOGICAL_NOT", "LOGICAL_OR", "LOGISTIC",
+    "ABS", "ADD", "ARG_MAX", "ARG_MIN", "ASSIGN_VARIABLE", "ATAN2", "AVERAGE_POOL_2D", "AudioSpectrogram",
+    "BATCH_TO_SPACE_ND", "BITCAST", "BITWISE_XOR", "BROADCAST_ARGS", "BROADCAST_TO", "BUCKETIZE", "CALL_ONCE",
+    "CAST", "CEIL", "COMPLEX_ABS", "CONCATENATION", "COS", "CUMSUM", "DENSIFY", "DEPTH_TO_SPACE", "DEQUANTIZE",
+    "DILATE", "DIV", "DYNAMIC_UPDATE_SLICE", "ELU", "EMBEDDING_LOOKUP", "EMBEDDING_LOOKUP_SPARSE", "EQUAL",
+    "EXP", "EXPAND_DIMS", "FAKE_QUANT", "FILL", "FLOOR", "FLOOR_DIV", "FLOOR_MOD", "GATHER", "GATHER_ND",
+    "GELU", "GREATER", "GREATER_EQUAL", "HARD_SWISH", "HASHTABLE", "HASHTABLE_FIND", "HASHTABLE_IMPORT",
+    "HASHTABLE_LOOKUP", "HASHTABLE_SIZE", "IF", "IMAG", "L2_NORMALIZATION", "L2_POOL_2D", "LEAKY_RELU", "LESS",
+    "LESS_EQUAL", "LOCAL_RESPONSE_NORMALIZATION", "LOG", "LOGICAL_AND", "LOGICAL_NOT", "LOGICAL_OR", "LOGISTIC",
     "LOG_SOFTMAX", "LSH_PROJECTION", "MATRIX_DIAG", "MATRIX_SET_DIAG", "MAXIMUM", "MAX_POOL_2D", "MINIMUM",
-    "MIRROR_PAD", "MUL", "MULTINOMIAL", "NEG", "NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5", "NOT_EQUAL",
-    "ONE_HOT", "PACK", "PAD", "PADV2", "POW", "PRELU", "QUANTIZE", "RANDOM_STANDARD_NORMAL", "RANDOM_UNIFORM",
-    "RANGE", "RANK", "READ_VARIABLE", "REAL", "RELU", "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1", "RESHAPE",
-    "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "REVERSE_SEQUENCE", "REVERSE_V2", "RIGHT_SHIFT", "ROUND",
-    "RSQRT", "SCATTER_ND", "SEGMENT_SUM", "SELECT", "SELECT_V2", "SHAPE", "SIGN", "SIN", "SKIP_GRAM", "SLICE",
-    "SOFTMAX", "SPACE_TO_BATCH_ND", "SPACE_TO_DEPTH", "SPARSE_TO_DENSE", "SPLIT", "SPLIT_V", "SQRT", "SQUARE",
-    "SQUARED_DIFFERENCE", "SQUEEZE", "STRIDED_SLICE", "SUB", "TANH", "TILE", "TOPK_V2", "TRANSPOSE", "UNIQUE",
-    "UNPACK", "UNSORTED_SEGMENT_MAX", "UNSORTED_SEGMENT_MIN", "UNSORTED_SEGMENT_PROD", "UNSORTED_SEGMENT_SUM",
-    "VAR_HANDLE", "WHERE", "ZEROS_LIKE", "aeq.hadamard_rotation",
+    "MIRROR_PAD", "MUL", "MULTINOMIAL", "Mfcc", "NEG", "NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5",
+    "NOT_EQUAL", "ONE_HOT", "PACK", "PAD", "PADV2", "POW", "PRELU", "QUANTIZE", "RANDOM_STANDARD_NORMAL",
+    "RANDOM_UNIFORM", "RANGE", "RANK", "READ_VARIABLE", "REAL", "REDUCE_WINDOW", "RELU", "RELU6", "RELU_0_TO_1",
+    "RELU_N1_TO_1", "RESHAPE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "REVERSE_SEQUENCE", "REVERSE_V2",
+    "RIGHT_SHIFT", "ROUND", "RSQRT", "SCATTER_ND", "SEGMENT_SUM", "SELECT", "SELECT_V2", "SHAPE", "SIGN", "SIN",
+    "SKIP_GRAM", "SLICE", "SOFTMAX", "SPACE_TO_BATCH_ND", "SPACE_TO_DEPTH", "SPARSE_TO_DENSE", "SPLIT",
+    "SPLIT_V", "SQRT", "SQUARE", "SQUARED_DIFFERENCE", "SQUEEZE", "STABLEHLO_ADD", "STABLEHLO_AND",
+    "STABLEHLO_CASE", "STABLEHLO_COMPOSITE", "STABLEHLO_GATHER", "STABLEHLO_MAXIMUM", "STABLEHLO_MINIMUM",
+    "STABLEHLO_MULTIPLY", "STABLEHLO_PAD", "STABLEHLO_RNG_BIT_GENERATOR", "STABLEHLO_SCATTER",
+    "STABLEHLO_SHIFT_LEFT", "STRIDED_SLICE", "SUB", "TANH", "TILE", "TOPK_V2", "TRANSPOSE", "UNIQUE", "UNPACK",
+    "UNSORTED_SEGMENT_MAX", "UNSORTED_SEGMENT_MIN", "UNSORTED_SEGMENT_PROD", "UNSORTED_SEGMENT_SUM",
+    "VAR_HANDLE", "WHERE", "WHILE", "ZEROS_LIKE", "aeq.hadamard_rotation",
 })  # fmt: skip
 """Op types whose kernels were read and ask for no scratch tensor."""
