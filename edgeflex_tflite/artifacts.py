@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from enum import Enum
-from typing import Any
+from pathlib import Path
 
 
 class Dtype(str, Enum):
@@ -196,9 +196,6 @@ class Metrics:
     evaluation_left_out: int
 
 
-def to_json(artifact: Any) -> Any:
-    """A dataclass as plain JSON types."""
-    return dataclasses.asdict(artifact)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,3 +239,21 @@ class InputSpec:
         """Of the file's input tensor."""
         size = (self.height, self.width)
         return (1, *size, 3) if self.layout == "nhwc" else (1, 3, *size)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle:
+    """The finished output folder.
+
+    Attributes:
+        folder: holds `model.tflite`, `recipe.json`, `manifest.json`, `metrics.json`, `labels.txt`, `preprocessing.json`,
+            `golden/` and `report.md`.
+        metrics: what verification found.
+    """
+
+    folder: Path
+    metrics: Metrics
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model.tflite"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import hashlib
+import inspect
 import json
 import math
 import re
@@ -98,15 +99,6 @@ class Recipe:
         return from_dict(dataclasses.asdict(self) | changes)
 
 
-PRESETS: dict[str, Recipe] = {
-    "balanced": Recipe(),
-    "paper": Recipe(prune_score="mean_abs", compensate=False, prune_ratio=0.25),
-    "smallest": Recipe(precision="int8_dynamic", prune_ratio=0.5),
-    "npu": Recipe(precision="int8_full"),
-    "edgetpu": Recipe(precision="int8_full"),
-}
-
-
 def load(name_or_path: str) -> Recipe:
     """A preset by name, or a recipe from a JSON file, which may leave out what it does not change.
 
@@ -154,3 +146,32 @@ def _check_regexes(recipe: Recipe) -> None:
             re.compile(getattr(recipe, name))
         except re.error as error:
             raise UserError(f"{name} is not a regular expression: {error} in {getattr(recipe, name)!r}") from error
+
+
+PRESETS: dict[str, Recipe] = {
+    "balanced": Recipe(),
+    "paper": Recipe(prune_score="mean_abs", compensate=False, prune_ratio=0.25),
+    "smallest": Recipe(precision="int8_dynamic", prune_ratio=0.5),
+    "npu": Recipe(precision="int8_full"),
+    "edgetpu": Recipe(precision="int8_full"),
+}
+
+
+def kind_of(name: str) -> type:
+    """The type of a recipe's key, apart from None."""
+    hint = get_type_hints(Recipe)[name]
+    return next(kind for kind in getattr(hint, "__args__", (hint,)) if kind is not type(None))
+
+
+def descriptions() -> dict[str, str]:
+    """What the docstring of `Recipe` says of each key."""
+    section = inspect.cleandoc(Recipe.__doc__ or "").split("Attributes:\n")[1]
+    described: dict[str, str] = {}
+    names: list[str] = []
+    for line in section.splitlines():
+        if match := re.match(r"    (\w[\w, ]*): (.*)", line):
+            names = match[1].split(", ")
+            described |= dict.fromkeys(names, match[2])
+        else:
+            described |= {name: f"{described[name]} {line.strip()}" for name in names}
+    return described

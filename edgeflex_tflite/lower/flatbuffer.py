@@ -94,25 +94,25 @@ def _site_of(name: str, known: dict[tuple[str, ...], str]) -> str | None:
     return known.get(tuple(part.rsplit(".", 1)[-1].partition("_")[2] for part in path))
 
 
-def weight_dtypes(model: Any, sites: Iterable[str]) -> dict[str, tuple[str, int]]:
+def weight_dtypes(model: Any, sites: Iterable[str]) -> dict[str, tuple[str, int, int]]:
     """What the weights of each site really are in a file.
 
     Returns:
-        `{site: (dtype name, number of scales)}` for every convolution or fully connected operator that is named after a
-        site. A weight that is stored in another type and converted by DEQUANTIZE counts as what is stored.
+        `{site: (type name, number of scales, output channels)}` for every convolution or fully connected operator that
+        is named after a site. A weight that is stored in another type and converted by DEQUANTIZE counts as stored.
     """
     graph = model.subgraphs[0]
     made_by = {operator.outputs[0]: (name, operator) for name, operator in operators(model)}
     wanted, found = set(sites), {}
     for name, operator in operators(model):
-        if name not in ("FULLY_CONNECTED", "CONV_2D"):
-            continue
         site = graph.tensors[operator.outputs[0]].name.decode().split(";")[0]
+        if name not in ("FULLY_CONNECTED", "CONV_2D") or site not in wanted:
+            continue
         weight = operator.inputs[1]
         if weight in made_by and made_by[weight][0] == "DEQUANTIZE":
             weight = made_by[weight][1].inputs[0]
         tensor = graph.tensors[weight]
         scales = tensor.quantization.scale if tensor.quantization is not None else None
-        if site in wanted:
-            found[site] = (flatbuffer_utils.type_to_name(tensor.type), 0 if scales is None else len(np.atleast_1d(scales)))
+        count = 0 if scales is None else len(np.atleast_1d(scales))
+        found[site] = (flatbuffer_utils.type_to_name(tensor.type), count, tensor.shape[0])
     return found

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 from ai_edge_quantizer import qtyping, quantizer
 
 from edgeflex_tflite.artifacts import Dtype, PrecisionPlan
+from edgeflex_tflite.lower.quiet import quiet
 
 SIGNATURE = "serving_default"
 INPUT_NAME = "args_0"
@@ -35,7 +34,7 @@ def quantize_file(source: Path, destination: Path, plan: PrecisionPlan, calibrat
     work = quantizer.Quantizer(str(source))
     for regex, operation, config, algorithm in recipe_entries(plan):
         work.update_quantization_recipe(regex, operation, config, algorithm)
-    with contextlib.redirect_stdout(io.StringIO()):
+    with quiet():
         statistics = None
         if work.need_calibration:
             inputs = [{INPUT_NAME: image} for image in calibration]  # a list: the library goes through it twice

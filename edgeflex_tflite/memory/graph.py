@@ -22,6 +22,9 @@ OPTIONAL = -1
 UNSIZED_DTYPES = frozenset({"STRING", "RESOURCE", "VARIANT"})
 """Types whose bytes are only known at run time; the runtime gives them memory of their own."""
 
+PACKED_DTYPES = frozenset({"INT4", "INT2", "UINT4"})
+"""Types of which several share a byte."""
+
 _BITS = {
     "FLOAT64": 64, "FLOAT32": 32, "FLOAT16": 16, "BFLOAT16": 16, "FLOAT8_E4M3FN": 8, "FLOAT8_E5M2": 8,
     "INT64": 64, "INT32": 32, "INT16": 16, "INT8": 8, "INT4": 4, "INT2": 2,

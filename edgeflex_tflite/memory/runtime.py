@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,12 @@ from typing import Any
 import numpy as np
 
 from edgeflex_tflite.errors import UserError
-from edgeflex_tflite.memory.graph import UNSIZED_DTYPES, Graph, load_graphs, tensor_bytes
+from edgeflex_tflite.memory.control import adapt_callees
+from edgeflex_tflite.memory.graph import PACKED_DTYPES, UNSIZED_DTYPES, Graph, load_graphs, tensor_bytes
 from edgeflex_tflite.memory.placement import ALIGNMENT_BYTES
+
+Span = tuple[int, int]
+"""Address and bytes."""
 
 
 @dataclass(frozen=True)
@@ -32,54 +36,60 @@ class Block:
 
 @dataclass(frozen=True)
 class ArenaMeasurement:
-    """The primary graph's memory after `allocate_tensors`.
+    """One graph's memory after `allocate_tensors`.
 
     Attributes:
-        peak_bytes: Span of the arena, which holds the graph's inputs and outputs; None if none of them can be seen.
-        arena: The arena, or None.
-        others: Every other block outside the file: the persistent arena, folded and dynamic tensors.
-        addresses: Address of every tensor outside the file that has memory.
+        peak_bytes: Span of the arena that ops reuse; None if none of its tensors can be seen.
+        persistent_bytes: Span of the arena that is never reused, without resource handles, which cannot be seen.
+        arena: The block with the graph's inputs and outputs.
+        persistent: The block that is never reused.
+        others: Every other block outside the file: folded and dynamic tensors.
+        addresses: Address of every tensor outside the file that can be seen.
         sizes_bytes: Size of each of those tensors.
     """
 
     peak_bytes: int | None
+    persistent_bytes: int
     arena: Block | None
+    persistent: Block | None
     others: tuple[Block, ...]
     addresses: Mapping[int, int]
     sizes_bytes: Mapping[int, int]
 
 
-def measure_arena(path: str | Path, *, num_threads: int = 1) -> ArenaMeasurement:
+def measure_arena(path: str | Path, *, graph: int = 0, num_threads: int = 1) -> ArenaMeasurement:
     """Load a file in the interpreter without delegates, allocate its tensors and read their addresses.
 
     Args:
         path: A .tflite file.
+        graph: Position of the graph in the file.
         num_threads: Threads of the interpreter.
 
     Raises:
         UserError: There is no such file, it is not a .tflite flatbuffer, or LiteRT cannot load it.
     """
-    graph = load_graphs(path)[0]
-    wrapper = _allocated(Path(path), num_threads)
-    spans = _tensor_spans(wrapper, graph)
-    while scalars := _scalar_spans(wrapper, graph, spans):
-        spans |= scalars
-    blocks = cluster(spans)
-    arena = _holding(blocks, {*graph.inputs, *graph.outputs})
+    parsed = adapt_callees(load_graphs(path))[graph]
+    memory = _Memory(_allocated(Path(path), graph, num_threads), parsed)
+    blocks = cluster(memory.spans)
+    arena = _holding(blocks, {*parsed.inputs, *parsed.outputs} - parsed.borrowed)
+    rest = [b for b in blocks if b is not arena]
+    persistent = _persistent(rest, memory)
     return ArenaMeasurement(
         peak_bytes=arena.bytes if arena else None,
+        persistent_bytes=persistent.bytes if persistent else 0,
         arena=arena,
-        others=tuple(b for b in blocks if b != arena),
-        addresses={i: address for i, (address, _) in spans.items()},
-        sizes_bytes={i: size for i, (_, size) in spans.items()},
+        persistent=persistent,
+        others=tuple(b for b in rest if b is not persistent),
+        addresses={i: address for i, (address, _) in memory.spans.items()},
+        sizes_bytes={i: size for i, (_, size) in memory.spans.items()},
     )
 
 
-def cluster(spans: Mapping[int, tuple[int, int]]) -> list[Block]:
+def cluster(spans: Mapping[int, Span]) -> list[Block]:
     """Join tensors into blocks.
 
-    Inside an arena a hole is never longer than the alignment, since each buffer begins where others end. Two
-    heap blocks are always further apart: an arena is allocated with a whole alignment to spare.
+    Inside an arena a hole is shorter than the alignment, since each buffer begins where others end. Two
+    heap blocks are further apart: an arena is allocated with a whole alignment to spare.
 
     Args:
         spans: Address and bytes of each tensor.
@@ -95,12 +105,22 @@ def cluster(spans: Mapping[int, tuple[int, int]]) -> list[Block]:
     return blocks
 
 
-def _holding(blocks: list[Block], tensors: set[int]) -> Block | None:
+def _holding(blocks: Collection[Block], tensors: set[int]) -> Block | None:
     """The first block with one of the tensors."""
     return next((b for b in blocks if tensors.intersection(b.tensors)), None)
 
 
-def _allocated(path: Path, num_threads: int) -> Any:
+def _persistent(blocks: Collection[Block], memory: _Memory) -> Block | None:
+    """The block with a variable or a dequantized constant, or else the one with most of the kernels' tensors."""
+    aligned = [b for b in blocks if all(memory.spans[i][0] % ALIGNMENT_BYTES == 0 for i in b.tensors)]
+    graph = memory.graph
+    kept = {t.index for t in graph.tensors if t.is_variable}
+    kept |= {i for op in graph.ops if op.name in ("DEQUANTIZE", "DENSIFY") for i in op.outputs}
+    added = [b for b in aligned if all(i >= len(graph.tensors) for i in b.tensors)]
+    return _holding(aligned, kept) or max(added, key=lambda b: len(b.tensors), default=None)
+
+
+def _allocated(path: Path, graph: int, num_threads: int) -> Any:
     """The wrapper around the C++ interpreter, tensors allocated."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType  # noqa: PLC0415  it loads the runtime
 
@@ -111,68 +131,67 @@ def _allocated(path: Path, num_threads: int) -> Any:
             experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
         )
         interpreter.allocate_tensors()
+        if graph:
+            interpreter._interpreter.AllocateTensors(graph)
     except (ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"LiteRT cannot load {path} ({reason}): check that all its ops are builtin ones.") from error
     return interpreter._interpreter
 
 
-def _tensor_spans(wrapper: Any, graph: Graph) -> dict[int, tuple[int, int]]:
-    """Address and bytes of every tensor that has memory outside the file, but for those without dimensions."""
-    spans = ((i, _tensor_span(wrapper, graph, i)) for i in _visible(wrapper, graph))
-    return {i: span for i, span in spans if span is not None}
+class _Memory:
+    """Where an interpreter keeps the tensors of one graph that are not in the file."""
 
+    def __init__(self, wrapper: Any, graph: Graph) -> None:
+        self.wrapper, self.graph = wrapper, graph
+        hidden = {t.index for t in graph.tensors if t.data is not None or t.dtype in UNSIZED_DTYPES}
+        views = {i: self._view(i) for i in range(wrapper.NumTensors(graph.index)) if i not in hidden}
+        self.spans = {i: self._span(i, view) for i, view in views.items() if view is not None and view.shape}
+        self.spans = {i: span for i, span in self.spans.items() if span[1]}
+        scalars = {i: view for i, view in views.items() if view is not None and not view.shape}
+        while found := self._scalar_spans(scalars):
+            self.spans |= found
 
-def _visible(wrapper: Any, graph: Graph) -> list[int]:
-    hidden = {t.index for t in graph.tensors if t.data is not None or t.dtype in UNSIZED_DTYPES}
-    return [i for i in range(wrapper.NumTensors(0)) if i not in hidden]
+    def _view(self, index: int) -> np.ndarray | None:
+        """The tensor's memory as an array; a copy when it has no dimensions."""
+        place = (index, self.graph.index)
+        try:
+            self.wrapper.TensorSize(*place)  # these two raise for a tensor that was reserved and never used,
+            self.wrapper.TensorType(*place)  # for which the next one would read through a null pointer
+            return self.wrapper.tensor(self.wrapper, *place)
+        except ValueError:
+            return None
 
+    def _span(self, index: int, view: np.ndarray) -> Span:
+        dtype = self.graph.tensors[index].dtype if index < len(self.graph.tensors) else ""
+        packed = dtype in PACKED_DTYPES  # numpy has no types below a byte
+        return view.__array_interface__["data"][0], tensor_bytes(dtype, view.shape) if packed else view.nbytes
 
-def _tensor_span(wrapper: Any, graph: Graph, index: int) -> tuple[int, int] | None:
-    view = _view(wrapper, index)
-    if view is None or not view.shape or not view.size:
-        return None
-    size = view.nbytes
-    if index < len(graph.tensors):  # numpy has no types below a byte
-        size = tensor_bytes(graph.tensors[index].dtype, view.shape)
-    return view.__array_interface__["data"][0], size
+    def _scalar_spans(self, scalars: Mapping[int, np.ndarray]) -> dict[int, Span]:
+        """Of the tensors without dimensions, those inside or right beside a block that is known so far.
 
+        The interpreter hands out copies of them, so they are written to, and found where memory changed. An
+        alignment's length behind a block may be read: an arena is allocated with that much to spare.
+        """
+        starts = [
+            start
+            for block in cluster(self.spans)
+            if block.address % ALIGNMENT_BYTES == 0
+            for start in range(
+                block.address - ALIGNMENT_BYTES, block.address + block.bytes + ALIGNMENT_BYTES, ALIGNMENT_BYTES
+            )
+        ]
+        missing = {i: view for i, view in scalars.items() if i not in self.spans}
+        found = {i: (self._written_address(i, view, starts), view.nbytes) for i, view in missing.items()}
+        return {i: (address, size) for i, (address, size) in found.items() if address is not None}
 
-def _view(wrapper: Any, index: int) -> np.ndarray | None:
-    """The tensor's memory as an array; a copy when it has no dimensions."""
-    try:
-        wrapper.TensorSize(index, 0)  # these two raise for a tensor that was reserved and never used,
-        wrapper.TensorType(index, 0)  # for which the next one would read through a null pointer
-        return wrapper.tensor(wrapper, index, 0)
-    except ValueError:
-        return None
-
-
-def _scalar_spans(wrapper: Any, graph: Graph, known: Mapping[int, tuple[int, int]]) -> dict[int, tuple[int, int]]:
-    """Address and bytes of the tensors without dimensions that lie inside or right beside a known block.
-
-    The interpreter hands out copies of them, so they are written to, and found where memory changed. The
-    alignment's length behind a block may be read: an arena is allocated with that much to spare.
-    """
-    starts = [
-        start
-        for block in cluster(known)
-        if block.address % ALIGNMENT_BYTES == 0
-        for start in range(
-            block.address - ALIGNMENT_BYTES, block.address + block.bytes + ALIGNMENT_BYTES, ALIGNMENT_BYTES
-        )
-    ]
-    views = {i: _view(wrapper, i) for i in _visible(wrapper, graph) if i not in known}
-    scalars = {i: view for i, view in views.items() if view is not None and not view.shape}
-    found = {i: (_written_address(wrapper, i, view, starts), view.nbytes) for i, view in scalars.items()}
-    return {i: (address, size) for i, (address, size) in found.items() if address is not None}
-
-
-def _written_address(wrapper: Any, index: int, view: np.ndarray, starts: list[int]) -> int | None:
-    """The one start whose content follows what is written to the tensor."""
-    candidates = starts
-    for pattern in (b"\x00", b"\x01", b"\x00"):
-        value = np.frombuffer(pattern * view.nbytes, view.dtype).reshape(())
-        wrapper.SetTensor(index, value, 0)
-        candidates = [s for s in candidates if ctypes.string_at(s, view.nbytes) == value.tobytes()]
-    return candidates[0] if candidates else None
+    def _written_address(self, index: int, view: np.ndarray, starts: list[int]) -> int | None:
+        """The one start whose content follows what is written to the tensor; None if it has no memory."""
+        for pattern in (b"\x00", b"\x01", b"\x00"):
+            value = np.frombuffer(pattern * view.nbytes, view.dtype).reshape(())
+            try:
+                self.wrapper.SetTensor(index, value, self.graph.index)
+            except ValueError:
+                return None
+            starts = [s for s in starts if ctypes.string_at(s, view.nbytes) == value.tobytes()]
+        return starts[0] if starts else None

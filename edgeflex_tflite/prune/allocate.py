@@ -32,9 +32,9 @@ class BlockCurve:
         return self.sensitivity * self.error[self.dense_width - width].item()
 
 
-def smallest_width(curve: BlockCurve, multiple: int) -> int:
+def smallest_width(dense_width: int, multiple: int) -> int:
     """The narrowest MLP that allocation considers."""
-    return min(multiple, curve.dense_width)
+    return min(multiple, dense_width)
 
 
 def allocate(curves: list[BlockCurve], bytes_to_save: int, multiple: int) -> tuple[int, ...]:
@@ -47,7 +47,7 @@ def allocate(curves: list[BlockCurve], bytes_to_save: int, multiple: int) -> tup
         UserError: even the narrowest MLPs do not save that much.
     """
     widths = [curve.dense_width for curve in curves]
-    possible = sum((c.dense_width - smallest_width(c, multiple)) * c.neuron_bytes for c in curves)
+    possible = sum((c.dense_width - smallest_width(c.dense_width, multiple)) * c.neuron_bytes for c in curves)
     if possible < bytes_to_save:
         raise UserError(f"pruning the MLPs saves at most {possible:,} bytes, {bytes_to_save:,} are needed")
     queue: list[tuple[float, int, int]] = []
@@ -64,7 +64,7 @@ def allocate(curves: list[BlockCurve], bytes_to_save: int, multiple: int) -> tup
 
 def _push(queue: list[tuple[float, int, int]], index: int, curve: BlockCurve, width: int, multiple: int) -> None:
     narrower = (width - 1) // multiple * multiple
-    if narrower < smallest_width(curve, multiple):
+    if narrower < smallest_width(curve.dense_width, multiple):
         return
     saved = (width - narrower) * curve.neuron_bytes
     heapq.heappush(queue, ((curve.cost(narrower) - curve.cost(width)) / saved, index, narrower))

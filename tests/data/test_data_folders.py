@@ -92,6 +92,7 @@ def test_tar_is_read_by_several_processes_at_once(
         (("train", "val"), "train", 0),
         (("Train", "Test"), "validation", 1),
         (("train", "val", "test"), "test", 2),
+        (("train", "testing"), "test", 1),
         (("train",), "validation", 0),
     ],
 )

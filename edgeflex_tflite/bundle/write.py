@@ -1,0 +1,75 @@
+"""Writing the bundle."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from edgeflex_tflite import serialize
+from edgeflex_tflite.artifacts import ActivationProfile, AwqGroup, Metrics, PrunePlan
+from edgeflex_tflite.bundle.manifest import Origin, manifest
+from edgeflex_tflite.report.markdown import report
+from edgeflex_tflite.verify.runner import FileRunner
+
+if TYPE_CHECKING:
+    from edgeflex_tflite.steps import Run
+
+
+def bundle_step(
+    run: Run, origin: Origin, profiled: Path, pruned: Path, scaled: Path, lowered: Path, verified: Path, folder: Path
+) -> str:
+    """Gather the bundle's files in `folder`; the manifest is written last and has the hash of every other file."""
+    model = folder / "model.tflite"
+    shutil.copyfile(lowered / "model.tflite", model)
+    shutil.copyfile(verified / "metrics.json", folder / "metrics.json")
+    (folder / "recipe.json").write_text(run.recipe.to_json())
+    (folder / "labels.txt").write_text("".join(f"{label}\n" for label in run.labels))
+    _write_preprocessing(run, folder / "preprocessing.json")
+    _write_golden(run, model, folder / "golden")
+    text = report(
+        run,
+        origin,
+        serialize.read_json(verified / "metrics.json", Metrics),
+        serialize.read_json(profiled / "profile.json", ActivationProfile),
+        serialize.read_json(pruned / "plan.json", PrunePlan),
+        serialize.read_json(scaled / "awq.json", list[AwqGroup]),
+    )
+    (folder / "report.md").write_text(text)
+    _write_json(folder / "manifest.json", manifest(run, origin, folder))
+    return f"{model.stat().st_size:,} bytes of model.tflite and its evidence"
+
+
+def _write_preprocessing(run: Run, path: Path) -> None:
+    """What a device has to do with an image before it gives it to the file."""
+    spec, preprocessing = run.spec, run.data.evaluation.preprocessing.to_json()
+    resize = {key: preprocessing[key] for key in ("height", "width", "interpolation", "crop_pct", "crop_mode")}
+    normalization = {"mean": list(spec.mean), "std": list(spec.std)}
+    content = {
+        "input_shape": list(spec.shape),
+        "input_layout": spec.layout,
+        "input_range": spec.range,
+        "channel_order": "RGB",
+        "resize": resize,
+        "normalization": normalization,
+        "normalization_inside_the_file": spec.range != "normalized",
+    }
+    _write_json(path, content)
+
+
+def _write_golden(run: Run, model: Path, folder: Path) -> None:
+    """One evaluation image, the exact array that the file is given for it, and what the file must answer."""
+    folder.mkdir()
+    pixels = next(iter(run.data.evaluation))[0][0].numpy()
+    runner = FileRunner(model, run.spec, run.threads)
+    Image.fromarray(pixels.transpose(1, 2, 0)).save(folder / "image.png")
+    np.save(folder / "input.npy", runner.tensor(pixels))
+    np.save(folder / "output.npy", runner.raw(pixels))
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n")

@@ -1,0 +1,164 @@
+"""Compress a Vision Transformer into a .tflite that fits a memory budget, and prove what it still knows.
+
+    python -m edgeflex_tflite.convert --model=vit_small_patch14_dinov2 --img_size=70 \\
+        --checkpoint=model.safetensors --data=test.tar --calibration_data=train.tar --memory_budget_mb=20
+
+Without flags it compresses a small Vision Transformer that ships with the package, on handwritten digits, offline.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from edgeflex_tflite import cli
+from edgeflex_tflite import recipe as recipes
+from edgeflex_tflite.errors import UserError
+
+DEMO_MODEL = "vit_edgeflex_digits"
+DEMO_DATA, DEMO_CALIBRATION = "demo/test", "demo/train"
+RECIPE_FLAGS = tuple(field.name for field in dataclasses.fields(recipes.Recipe))
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Add the command's flags; those of the recipe are described where the recipe is."""
+    text, integer, switch = (
+        lambda name, default, words: flags.DEFINE_string(name, default, words, flag_values=values),
+        lambda name, default, words: flags.DEFINE_integer(name, default, words, flag_values=values),
+        lambda name, default, words: flags.DEFINE_bool(name, default, words, flag_values=values),
+    )
+    text("model", DEMO_MODEL, "timm name of a VisionTransformer: vit_*, deit_*, deit3_*, dinov2, CLIP and SigLIP image towers.")
+    switch("pretrained", False, "Load timm's own weights of the model (from the Hugging Face hub).")
+    text("checkpoint", None, "Trained weights: .safetensors, or .pt/.pth that torch reads with weights_only.")
+    integer("num_classes", None, "Classes of the head. Default: what the checkpoint has, else the model's own.")
+    integer("img_size", None, "Edge of the square input, in pixels. Default: the model's own.")
+    text("data", None, "Labelled images: a folder or tar of class folders or an .npz, by its path; torch/NAME:FOLDER, "
+         "hfds/NAME, or demo. Accuracy is measured on them. Default: demo, for the model that ships with the package.")  # fmt: skip
+    text("data_split", "validation", "Split of --data, where it has splits.")
+    text("calibration_data", None, "Another such source to calibrate on. Default: a part of --data that evaluation leaves out.")
+    text("calibration_split", "train", "Split of --calibration_data, where it has splits.")
+    text("interpolation", None, "How images are resized: bilinear, bicubic, ... Default: as the model's timm config says.")
+    flags.DEFINE_float("crop_pct", None, "Share of the resized image that the centre crop keeps, above 0 and at most 1. "
+                       "Default: as the model's timm config says.", flag_values=values)  # fmt: skip
+    for name in ("mean", "std"):
+        flags.DEFINE_list(name, None, f"Normalization {name} of 0-1 pixels, R,G,B. Default: as the model's timm config says.",
+                          flag_values=values)  # fmt: skip
+    text("recipe", "balanced", f"Preset ({', '.join(recipes.PRESETS)}) or JSON file. The flags below overrule it.")
+    _define_recipe_flags(values)
+    text("output_dir", "edgeflex-out", "Folder that becomes the bundle, whole or not at all.")
+    integer("num_threads", None, "Threads of torch and the interpreter. Default: all cores.")
+    switch("resume", False, "Go on with a run that stopped; finished stages are not done again.")
+    switch("overwrite", False, "Replace an output folder that is there, and drop an unfinished run.")
+    switch("dry_run", False, "Print the plan (widths, predicted bytes, time and RAM needed) and stop.")
+
+
+def _define_recipe_flags(values: flags.FlagValues) -> None:
+    defaults, described = recipes.Recipe(), recipes.descriptions()
+    for field in dataclasses.fields(recipes.Recipe):
+        default = getattr(defaults, field.name)
+        words = f"{described[field.name]} Recipe default: {default!r}."
+        kind = recipes.kind_of(field.name)
+        if field.name in recipes.CHOICES:
+            flags.DEFINE_enum(field.name, None, recipes.CHOICES[field.name], words, flag_values=values)
+        elif kind is bool:
+            flags.DEFINE_bool(field.name, None, words, flag_values=values)
+        elif kind is int:
+            flags.DEFINE_integer(field.name, None, words, flag_values=values)
+        elif kind is float:
+            flags.DEFINE_float(field.name, None, words, flag_values=values)
+        else:
+            flags.DEFINE_string(field.name, None, words, flag_values=values)
+
+
+def main(values: flags.FlagValues) -> None:
+    recipe = recipes.load(values.recipe).replace(**cli.given(values, RECIPE_FLAGS))
+    if values.num_threads is not None and values.num_threads <= 0:
+        raise UserError(f"num_threads is {values.num_threads}: give a number above 0")
+    if values.dry_run and values.resume:
+        raise UserError("--dry_run and --resume contradict each other: a dry run writes nothing that could go on")
+    data_spec, calibration_spec = _data_specs(values)
+    output = Path(values.output_dir)
+
+    from edgeflex_tflite import data as images
+    from edgeflex_tflite import pipeline
+    from edgeflex_tflite.bundle.manifest import Origin
+    from edgeflex_tflite.models.load import load_model
+    from edgeflex_tflite.report.console import Console
+
+    console = Console()
+    if not values.dry_run:
+        pipeline.check_output(output, values.resume, values.overwrite)
+    source = images.open_source(data_spec, values.data_split)
+    calibration = images.open_source(calibration_spec, values.calibration_split) if calibration_spec else None
+    model = load_model(
+        values.model,
+        pretrained=values.pretrained,
+        checkpoint=values.checkpoint,
+        num_classes=values.num_classes,
+        img_size=values.img_size,
+    )
+    _check_sources(recipe, source, calibration, model.num_classes)
+    preprocessing = images.Preprocessing.of_model(
+        model, interpolation=values.interpolation, crop_pct=values.crop_pct, mean=_floats(values, "mean"), std=_floats(values, "std")
+    )
+    data = images.make_data(
+        source,
+        calibration,
+        preprocessing,
+        calibration_samples=recipe.calibration_samples,
+        eval_samples=recipe.eval_samples,
+        seed=recipe.seed,
+    )
+    if values.dry_run:
+        console.line(pipeline.plan_only(model, data, recipe, values.num_threads, console))
+        return
+    command = shlex.join(["python", "-m", "edgeflex_tflite.convert", *sys.argv[1:]])
+    origin = Origin(values.model, values.checkpoint, data_spec, calibration_spec, command)
+    bundle = pipeline.compress(
+        model,
+        data,
+        recipe,
+        output_dir=output,
+        origin=origin,
+        num_threads=values.num_threads,
+        resume=values.resume,
+        overwrite=values.overwrite,
+        console=console,
+    )
+    console.line(f"\n{bundle.model}: {bundle.model.stat().st_size:,} bytes. What it costs and knows: {bundle.folder / 'report.md'}")
+
+
+def _data_specs(values: flags.FlagValues) -> tuple[str, str | None]:
+    if values.data is not None:
+        return values.data, values.calibration_data
+    if values.model != DEMO_MODEL or values.checkpoint:
+        raise UserError("--data is missing: give labelled images (a folder or tar of class folders, an .npz, ...)")
+    return DEMO_DATA, values.calibration_data or DEMO_CALIBRATION
+
+
+def _check_sources(recipe: recipes.Recipe, source, calibration, num_classes: int) -> None:  # noqa: ANN001
+    from edgeflex_tflite.data import check_source
+
+    evaluated = recipe.eval_samples or 1
+    if calibration is None:
+        check_source(source, evaluated + recipe.calibration_samples, num_classes)
+    else:
+        check_source(source, evaluated, num_classes)
+        check_source(calibration, recipe.calibration_samples, None)
+
+
+def _floats(values: flags.FlagValues, name: str) -> list[float] | None:
+    if values[name].value is None:
+        return None
+    try:
+        return [float(value) for value in values[name].value]
+    except ValueError as error:
+        raise UserError(f"--{name} is {','.join(values[name].value)!r}: give three numbers, as in 0.5,0.5,0.5") from error
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main, define_flags, __doc__ or ""))

@@ -1,0 +1,124 @@
+"""What a file will need before it exists, from a two-block model that is lowered in its place.
+
+All blocks but the last are alike, so a model of one full block and the last block has the arena of the whole one, and
+the weights of the blocks that it leaves out can be counted.
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from edgeflex_tflite.artifacts import Dtype, InputSpec, MemoryCost, PrecisionPlan
+from edgeflex_tflite.lower.export import export_float
+from edgeflex_tflite.lower.quantizer import quantize_file
+from edgeflex_tflite.memory import plan_arena, weights_bytes
+from edgeflex_tflite.models.edge import Block, EdgeViT, Norm
+from edgeflex_tflite.prune.cut import resize_mlp
+
+BYTES = {Dtype.FP32: 4, Dtype.FP16: 2, Dtype.INT8: 1}
+BIAS_BYTES = 4
+
+
+def memory_cost(path: Path) -> MemoryCost:
+    """Weights and planned arena of a file."""
+    plan = plan_arena(path)
+    peak_op = "none" if plan.peak_op is None else f"{plan.peak_op[1]} (operator {plan.peak_op[0]})"
+    return MemoryCost(weights_bytes(path), plan.total_bytes, path.stat().st_size, peak_op)
+
+
+def with_widths(model: EdgeViT, widths: Sequence[int]) -> EdgeViT:
+    """A copy whose MLPs have the given widths; of the neurons, the first ones stay."""
+    smaller = copy.copy(model)
+    smaller._modules = dict(model._modules)
+    blocks = zip(model.blocks, widths, strict=True)
+    smaller.blocks = nn.ModuleList(
+        Block(block.norm1, block.attn, block.norm2, resize_mlp(block.mlp, width)) for block, width in blocks
+    )
+    return smaller
+
+
+def predict_memory(
+    model: EdgeViT, widths: Sequence[int], plan: PrecisionPlan, spec: InputSpec, threads: int
+) -> tuple[MemoryCost, MemoryCost]:
+    """Memory of the file that a model would give with MLPs of these widths.
+
+    Args:
+        model: dense.
+        widths: one a block.
+        plan: precision of every site.
+        spec: of the file's input.
+        threads: of the interpreter that calibrates.
+
+    Returns:
+        The cost in FP32, and in the precisions of the plan. `file_bytes` is that of the two-block file plus the weights
+        of the blocks that it leaves out.
+    """
+    widest = max(range(len(widths) - 1), key=lambda index: widths[index]) if len(widths) > 1 else 0
+    chosen = [widest, len(widths) - 1] if len(widths) > 1 else [0]
+    probe = with_widths(model, widths)
+    probe.blocks = nn.ModuleList(probe.blocks[index] for index in chosen)
+    probe_plan = _plan_of_blocks(plan, chosen)
+    left_out = [index for index in range(len(widths)) if index not in chosen]
+    with tempfile.TemporaryDirectory() as folder:
+        float_path, path = Path(folder, "float.tflite"), Path(folder, "probe.tflite")
+        export_float(probe, spec, float_path)
+        image = np.random.default_rng(0).uniform(0, 255, spec.shape).astype(np.float32)
+        quantize_file(float_path, path, probe_plan, [image], threads)
+        return (
+            _extrapolate(memory_cost(float_path), model, widths, left_out, None),
+            _extrapolate(memory_cost(path), model, widths, left_out, plan),
+        )
+
+
+def neuron_bytes(block: Block, prefix: str, plan: PrecisionPlan) -> int:
+    """Bytes of weights in the file that one hidden neuron of a block takes."""
+    total = block.mlp.fc2.out_features * BYTES[plan.weights[f"{prefix}.mlp.fc2"].dtype]
+    for name in ("fc1", "gate"):
+        if getattr(block.mlp, name) is not None:
+            total += block.mlp.fc1.in_features * BYTES[plan.weights[f"{prefix}.mlp.{name}"].dtype] + BIAS_BYTES
+    return total
+
+
+def _block_bytes(block: Block, width: int, prefix: str, plan: PrecisionPlan | None) -> int:
+    """Bytes of weights of one block at a given MLP width; FP32 without a plan."""
+    total = 0
+    for name, module in block.named_modules():
+        if isinstance(module, nn.Linear):
+            out, inside = module.weight.shape
+            if name in ("mlp.fc1", "mlp.gate"):
+                out = width
+            elif name == "mlp.fc2":
+                inside = width
+            dtype = Dtype.FP32 if plan is None else plan.weights[f"{prefix}.{name}"].dtype
+            total += out * inside * BYTES[dtype] + out * BIAS_BYTES
+        elif isinstance(module, Norm):
+            dtype = Dtype.FP32 if plan is None else plan.compute[f"{prefix}.{name}"].dtype
+            total += sum(parameter.numel() for parameter in module.parameters()) * BYTES[dtype]
+    return total
+
+
+def _extrapolate(
+    probe: MemoryCost, model: EdgeViT, widths: Sequence[int], left_out: list[int], plan: PrecisionPlan | None
+) -> MemoryCost:
+    rest = sum(_block_bytes(model.blocks[i], widths[i], f"blocks.{i}", plan) for i in left_out)
+    return MemoryCost(probe.weights_bytes + rest, probe.arena_bytes, probe.file_bytes + rest, probe.peak_op)
+
+
+def _plan_of_blocks(plan: PrecisionPlan, chosen: list[int]) -> PrecisionPlan:
+    """The plan of a model that has only the chosen blocks, renumbered."""
+
+    def renumbered(sites: dict) -> dict:
+        new = {name: precision for name, precision in sites.items() if not name.startswith("blocks.")}
+        for position, index in enumerate(chosen):
+            for name, precision in sites.items():
+                if name == f"blocks.{index}" or name.startswith(f"blocks.{index}."):
+                    new[name.replace(f"blocks.{index}", f"blocks.{position}", 1)] = precision
+        return new
+
+    return PrecisionPlan(renumbered(plan.weights), renumbered(plan.compute), plan.activations, plan.integer_io)

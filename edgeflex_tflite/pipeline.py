@@ -1,0 +1,156 @@
+"""The whole method as a sequence: profile, plan, prune, quantize, lower, evaluate, verify, bundle."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import shutil
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from edgeflex_tflite import serialize, steps
+from edgeflex_tflite.artifacts import Bundle, Metrics
+from edgeflex_tflite.bundle.manifest import Origin, fingerprint
+from edgeflex_tflite.bundle.write import bundle_step
+from edgeflex_tflite.data import Data
+from edgeflex_tflite.errors import UserError, VerificationError
+from edgeflex_tflite.recipe import Recipe
+from edgeflex_tflite.report.console import Console
+from edgeflex_tflite.report.plan import plan_text
+from edgeflex_tflite.resources import check_needs, predict_needs
+from edgeflex_tflite.store import StageStore
+
+
+def compress(
+    model: nn.Module,
+    data: Data,
+    recipe: Recipe | None = None,
+    *,
+    output_dir: str | Path,
+    labels: tuple[str, ...] | None = None,
+    origin: Origin | None = None,
+    num_threads: int | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    console: Console | None = None,
+) -> Bundle:
+    """Compress a Vision Transformer into a `.tflite`, and prove on the file what it costs and still knows.
+
+    Args:
+        model: a timm `VisionTransformer` with a classification head; it is not changed.
+        data: calibration and evaluation images, as `edgeflex_tflite.data.make_data` gives them.
+        recipe: what to do; by default `Recipe()`.
+        output_dir: becomes the bundle, whole or not at all. A run in progress lives beside it, in `<output_dir>.partial`.
+        labels: a name for each class; by default the data's.
+        origin: where model and data came from, for the manifest.
+        num_threads: of torch and the interpreter; by default all cores of this process. Results depend on it in the last bit.
+        resume: go on with a run that stopped; finished stages are not done again.
+        overwrite: replace an output folder that is there.
+        console: where progress goes; by default nowhere.
+
+    Returns:
+        The bundle that was written.
+
+    Raises:
+        UserError: model, data, recipe or output folder cannot be used; nothing is left behind.
+        VerificationError: the file failed a check; nothing is left behind.
+    """
+    recipe, console, output = recipe or Recipe(), console or Console(quiet=True), Path(output_dir)
+    check_output(output, resume, overwrite)
+    threads = num_threads or len(os.sched_getaffinity(0))
+    with deterministic(recipe.seed, threads):
+        run = steps.prepare(model, data, recipe, labels, threads, console)
+        check_needs(predict_needs(run.dense, data, recipe), output)
+        store = StageStore(partial_folder(output), console.stage)
+        store.open(fingerprint(run), resume)
+        try:
+            finished = _run_stages(run, store, origin or Origin())
+        except (UserError, VerificationError):
+            store.discard()
+            raise
+        metrics = serialize.read_json(finished / "metrics.json", Metrics)
+        _publish(finished, output)
+        store.discard()
+    return Bundle(output, metrics)
+
+
+def _run_stages(run: steps.Run, store: StageStore, origin: Origin) -> Path:
+    version = importlib.metadata.version("edgeflex-tflite")
+    profiled = store.run("profile", partial(steps.profile_step, run))
+    planned = store.run("plan", partial(steps.plan_step, run))
+    pruned = store.run("prune", partial(steps.prune_step, run, planned))
+    scaled = store.run("quantize", partial(steps.quantize_step, run, pruned))
+    lowered = store.run("lower", partial(steps.lower_step, run, scaled, version=version))
+    dense_logits = store.run("evaluate_dense", partial(steps.evaluate_torch_step, run, run.source))
+    pruned_logits = None
+    if steps.was_pruned(run, pruned):
+        smaller = serialize.read_model(pruned / "model.safetensors", run.dense)
+        pruned_logits = store.run("evaluate_pruned", partial(steps.evaluate_torch_step, run, smaller))
+    file_logits = store.run("evaluate_file", partial(steps.evaluate_file_step, run, lowered))
+    verified = store.run("verify", partial(steps.verify_step, run, scaled, lowered, dense_logits, pruned_logits, file_logits))
+    return store.run("bundle", partial(bundle_step, run, origin, profiled, pruned, scaled, lowered, verified))
+
+
+def plan_only(
+    model: nn.Module, data: Data, recipe: Recipe, num_threads: int | None = None, console: Console | None = None
+) -> str:
+    """What `compress` would do, without doing it: widths, bytes, time and memory, as text.
+
+    Raises:
+        UserError: as `compress` does before its first long stage.
+    """
+    threads = num_threads or len(os.sched_getaffinity(0))
+    with deterministic(recipe.seed, threads):
+        run = steps.prepare(model, data, recipe, None, threads, console or Console(quiet=True))
+        return plan_text(run, steps.plan_pruning(run), predict_needs(run.dense, data, recipe))
+
+
+def partial_folder(output: Path) -> Path:
+    return output.with_name(output.name + ".partial")
+
+
+def check_output(output: Path, resume: bool, overwrite: bool) -> None:
+    """Raises UserError where the output folder cannot be written, or holds something that nobody said may go."""
+    if output.exists() and not output.is_dir():
+        raise UserError(f"{output} is not a folder: give another --output_dir")
+    if output.is_dir() and any(output.iterdir()) and not overwrite:
+        more = " (its run is finished)" if resume and (output / "manifest.json").is_file() else ""
+        raise UserError(f"{output} is not empty{more}: give another --output_dir, or --overwrite")
+    unfinished = partial_folder(output)
+    if unfinished.exists() and not (resume or overwrite):
+        raise UserError(f"{unfinished} holds an unfinished run: give --resume to go on with it, or --overwrite to drop it")
+    parent = next(folder for folder in output.absolute().parents if folder.exists())
+    if not os.access(parent, os.W_OK | os.X_OK) or not parent.is_dir():
+        raise UserError(f"{parent} cannot be written to: give another --output_dir")
+
+
+@contextlib.contextmanager
+def deterministic(seed: int, threads: int) -> Iterator[None]:
+    """The same numbers every time: a seed, a fixed number of threads, deterministic kernels."""
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.manual_seed(seed)
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])
+
+
+def _publish(finished: Path, output: Path) -> None:
+    """Put the finished bundle where the user wants it, in one rename."""
+    (finished / "summary.txt").unlink(missing_ok=True)
+    if output.exists():
+        replaced = output.with_name(output.name + ".old")
+        shutil.rmtree(replaced, ignore_errors=True)
+        output.replace(replaced)
+        finished.replace(output)
+        shutil.rmtree(replaced)
+    else:
+        finished.replace(output)

@@ -1,0 +1,135 @@
+"""The report in the bundle: every figure comes from the written file or a named torch model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tabulate import tabulate
+
+from edgeflex_tflite.artifacts import Accuracy, ActivationProfile, AwqGroup, Metrics, Proportion, PrunePlan
+from edgeflex_tflite.bundle.manifest import Origin
+from edgeflex_tflite.recipe import MEGABYTE
+from edgeflex_tflite.report.plan import precision_rows
+
+if TYPE_CHECKING:
+    from edgeflex_tflite.steps import Run
+
+OUTLIER_SITES = 5
+
+
+def report(
+    run: Run, origin: Origin, metrics: Metrics, profile: ActivationProfile, plan: PrunePlan, groups: Sequence[AwqGroup]
+) -> str:
+    """The whole report as Markdown."""
+    sections = [
+        f"# {origin.model or type(run.source).__name__} as a .tflite",
+        _headline(metrics),
+        "## What it still knows\n\n" + _accuracy_table(metrics),
+        f"On {metrics.evaluation_images:,} images of {run.data.evaluation.source.spec} that calibration did not see "
+        f"({metrics.evaluation_left_out} were left out because calibration has them). Intervals are 95 %.",
+        "## What it costs\n\n" + _memory_table(metrics),
+        _memory_note(metrics),
+        "Latency: not measured here.",
+        "## What was done\n\n" + _widths_table(plan),
+        _precision_table(run),
+        _awq_text(groups),
+        f"The lowered graph before quantization agrees with torch to {metrics.parity.max_relative_difference:.1e} of the largest "
+        f"logit ({metrics.parity.max_abs_difference:.1e} absolute, {metrics.parity.images} images, bound {metrics.parity.bound:.0e}). "
+        "Every site's weights were read back from the file and are of the planned type.",
+        "## Activations\n\n" + _outlier_table(profile),
+        f"Profiled on {profile.images} calibration images; sites that were never called: "
+        f"{', '.join(profile.never_called) or 'none'}.",
+    ]
+    if origin.command:
+        sections.append(f"## Again\n\n```\n{origin.command}\n```")
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _headline(metrics: Metrics) -> str:
+    share = metrics.memory.total_bytes / metrics.dense_memory.total_bytes
+    return (
+        f"The file needs {_mb(metrics.memory.total_bytes)} MB of weights and arena, {share:.1%} of what the FP32 model needs. "
+        f"Its top-1 is {metrics.file.top1.percent:.2f} %, {metrics.drop_points:+.2f} points below the FP32 torch model "
+        f"({metrics.drop_low_points:+.2f} to {metrics.drop_high_points:+.2f}). MB are 1,000,000 bytes."
+    )
+
+
+def _accuracy_table(metrics: Metrics) -> str:
+    models: list[tuple[str, Accuracy | None]] = [
+        ("FP32 torch, as it came", metrics.dense),
+        ("FP32 torch, pruned", metrics.pruned),
+        ("the written file", metrics.file),
+    ]
+    rows = [(name, _percent(a.top1), _percent(a.top5) if a.top5 else "-") for name, a in models if a is not None]
+    return tabulate(rows, headers=("model", "top-1 %", "top-5 %"), tablefmt="github") + (
+        f"\n\nThe file and the FP32 torch model name the same class on {metrics.agreement_percent:.2f} % of the images."
+    )
+
+
+def _memory_table(metrics: Metrics) -> str:
+    rows = [
+        ("the written file", metrics.memory),
+        ("FP32, not pruned (predicted from a two-block file)", metrics.dense_memory),
+    ]
+    table = [
+        (name, _mb(c.file_bytes), _mb(c.weights_bytes), _mb(c.arena_bytes), _mb(c.total_bytes), c.peak_op) for name, c in rows
+    ]
+    headers = ("file", "file MB", "weights MB", "planned arena MB", "weights + arena MB", "arena is set by")
+    return tabulate(table, headers=headers, tablefmt="github")
+
+
+def _memory_note(metrics: Metrics) -> str:
+    note = (
+        "The arena is the one that TFLite plans with its own kernels, without a delegate; FP16 weights are expanded to "
+        "FP32 in it once, at the start."
+    )
+    if metrics.memory_budget_bytes is None:
+        return note
+    return f"{note} The budget of {_mb(metrics.memory_budget_bytes)} MB holds."
+
+
+def _widths_table(plan: PrunePlan) -> str:
+    rows = [
+        (index, cut.dense_width, cut.width, _error(cut.error_cut_alone), _error(cut.error)) for index, cut in enumerate(plan.cuts)
+    ]
+    headers = ("block", "MLP neurons", "kept", "output error, cut alone", "with compensation")
+    return tabulate(rows, headers=headers, tablefmt="github")
+
+
+def _precision_table(run: Run) -> str:
+    return tabulate(precision_rows(run.precisions), headers=("weights", "sites", "why"), tablefmt="github")
+
+
+def _awq_text(groups: Sequence[AwqGroup]) -> str:
+    if not groups:
+        return "No activation-aware scales."
+    scaled = [group for group in groups if group.alpha > 0]
+    plain = sum(group.plain_error for group in groups)
+    gain = 1 - sum(group.error for group in groups) / max(plain, 1e-30)
+    return (
+        f"AWQ scaled {len(scaled)} of {len(groups)} groups of linears, at exponents up to "
+        f"{max(group.alpha for group in groups):.2f}, and took {gain:.0%} off the rounding error of their blocks' outputs."
+    )
+
+
+def _outlier_table(profile: ActivationProfile) -> str:
+    called = {name: site for name, site in profile.sites.items() if site.calls}
+    ratio = {name: max(site.max_abs) / max(site.percentiles["99"], 1e-30) for name, site in called.items()}
+    worst = sorted(ratio, key=lambda name: -ratio[name])[:OUTLIER_SITES]
+    rows = [
+        (name, f"{max(called[name].max_abs):.3g}", f"{called[name].percentiles['99']:.3g}", f"{ratio[name]:.0f}") for name in worst
+    ]
+    return tabulate(rows, headers=("site", "max abs", "99 % of abs below", "ratio"), tablefmt="github")
+
+
+def _percent(value: Proportion) -> str:
+    return f"{value.percent:.2f} ({value.low_percent:.2f} to {value.high_percent:.2f})"
+
+
+def _error(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2e}"
+
+
+def _mb(value: int) -> str:
+    return f"{value / MEGABYTE:.2f}"

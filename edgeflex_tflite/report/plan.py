@@ -1,0 +1,48 @@
+"""The plan of a run as text, for `--dry_run`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from tabulate import tabulate
+
+from edgeflex_tflite.artifacts import PrecisionPlan, PrunePlan
+from edgeflex_tflite.recipe import MEGABYTE
+from edgeflex_tflite.resources import Needs
+
+if TYPE_CHECKING:
+    from edgeflex_tflite.steps import Run
+
+
+def precision_rows(plan: PrecisionPlan) -> list[tuple[str, int, str]]:
+    """(precision, sites, reason), most sites first."""
+    counted = Counter((precision.dtype.value, precision.reason) for precision in plan.weights.values())
+    return [(dtype, count, reason) for (dtype, reason), count in counted.most_common()]
+
+
+def width_rows(plan: PrunePlan) -> list[tuple[int, int, int, str]]:
+    """(block, dense width, width, share cut)."""
+    return [
+        (index, cut.dense_width, cut.width, f"{1 - cut.width / cut.dense_width:.1%}") for index, cut in enumerate(plan.cuts)
+    ]
+
+
+def plan_text(run: Run, plan: PrunePlan, needs: Needs) -> str:
+    """Widths, precisions, predicted bytes, time and memory."""
+    bytes_rows = [
+        ("FP32, not pruned", run.float_cost.weights_bytes, run.float_cost.arena_bytes, run.float_cost.total_bytes),
+        ("planned", plan.predicted_weights_bytes, plan.predicted_arena_bytes, plan.predicted_bytes),
+    ]
+    table = [(name, *(f"{value / MEGABYTE:.2f}" for value in values)) for name, *values in bytes_rows]
+    budget = run.recipe.memory_budget_bytes
+    return "\n\n".join(
+        [
+            tabulate(width_rows(plan), headers=("block", "MLP neurons", "kept", "cut")),
+            tabulate(precision_rows(run.precisions), headers=("weights", "sites", "reason")),
+            tabulate(table, headers=("predicted, MB of 1,000,000 bytes", "weights", "arena", "sum")),
+            f"budget: {'none' if budget is None else f'{budget / MEGABYTE:.2f} MB'}",
+            f"the run needs about {needs.seconds / 60:.1f} minutes, {needs.ram_bytes / 1e9:.1f} GB of memory and "
+            f"{needs.disk_bytes / 1e9:.1f} GB of disk; nothing was written",
+        ]
+    )
