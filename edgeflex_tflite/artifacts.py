@@ -196,8 +196,6 @@ class Metrics:
     evaluation_left_out: int
 
 
-
-
 @dataclasses.dataclass(frozen=True)
 class InputSpec:
     """What the written file takes as its image.

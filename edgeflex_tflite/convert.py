@@ -31,7 +31,11 @@ def define_flags(values: flags.FlagValues) -> None:
         lambda name, default, words: flags.DEFINE_integer(name, default, words, flag_values=values),
         lambda name, default, words: flags.DEFINE_bool(name, default, words, flag_values=values),
     )
-    text("model", DEMO_MODEL, "timm name of a VisionTransformer: vit_*, deit_*, deit3_*, dinov2, CLIP and SigLIP image towers.")
+    text(
+        "model",
+        DEMO_MODEL,
+        "timm name of a VisionTransformer: vit_*, deit_*, deit3_*, dinov2, CLIP and SigLIP image towers.",
+    )
     switch("pretrained", False, "Load timm's own weights of the model (from the Hugging Face hub).")
     text("checkpoint", None, "Trained weights: .safetensors, or .pt/.pth that torch reads with weights_only.")
     integer("num_classes", None, "Classes of the head. Default: what the checkpoint has, else the model's own.")
@@ -39,9 +43,17 @@ def define_flags(values: flags.FlagValues) -> None:
     text("data", None, "Labelled images: a folder or tar of class folders or an .npz, by its path; torch/NAME:FOLDER, "
          "hfds/NAME, or demo. Accuracy is measured on them. Default: demo, for the model that ships with the package.")  # fmt: skip
     text("data_split", "validation", "Split of --data, where it has splits.")
-    text("calibration_data", None, "Another such source to calibrate on. Default: a part of --data that evaluation leaves out.")
+    text(
+        "calibration_data",
+        None,
+        "Another such source to calibrate on. Default: a part of --data that evaluation leaves out.",
+    )
     text("calibration_split", "train", "Split of --calibration_data, where it has splits.")
-    text("interpolation", None, "How images are resized: bilinear, bicubic, ... Default: as the model's timm config says.")
+    text(
+        "interpolation",
+        None,
+        "How images are resized: bilinear, bicubic, ... Default: as the model's timm config says.",
+    )
     flags.DEFINE_float("crop_pct", None, "Share of the resized image that the centre crop keeps, above 0 and at most 1. "
                        "Default: as the model's timm config says.", flag_values=values)  # fmt: skip
     for name in ("mean", "std"):
@@ -103,7 +115,11 @@ def main(values: flags.FlagValues) -> None:
     )
     _check_sources(recipe, source, calibration, model.num_classes)
     preprocessing = images.Preprocessing.of_model(
-        model, interpolation=values.interpolation, crop_pct=values.crop_pct, mean=_floats(values, "mean"), std=_floats(values, "std")
+        model,
+        interpolation=values.interpolation,
+        crop_pct=values.crop_pct,
+        mean=_floats(values, "mean"),
+        std=_floats(values, "std"),
     )
     data = images.make_data(
         source,
@@ -129,7 +145,9 @@ def main(values: flags.FlagValues) -> None:
         overwrite=values.overwrite,
         console=console,
     )
-    console.line(f"\n{bundle.model}: {bundle.model.stat().st_size:,} bytes. What it costs and knows: {bundle.folder / 'report.md'}")
+    console.line(
+        f"\n{bundle.model}: {bundle.model.stat().st_size:,} bytes. What it costs and knows: {bundle.folder / 'report.md'}"
+    )
 
 
 def _data_specs(values: flags.FlagValues) -> tuple[str, str | None]:
@@ -140,7 +158,7 @@ def _data_specs(values: flags.FlagValues) -> tuple[str, str | None]:
     return DEMO_DATA, values.calibration_data or DEMO_CALIBRATION
 
 
-def _check_sources(recipe: recipes.Recipe, source, calibration, num_classes: int) -> None:  # noqa: ANN001
+def _check_sources(recipe: recipes.Recipe, source, calibration, num_classes: int) -> None:
     from edgeflex_tflite.data import check_source
 
     evaluated = recipe.eval_samples or 1
@@ -157,7 +175,9 @@ def _floats(values: flags.FlagValues, name: str) -> list[float] | None:
     try:
         return [float(value) for value in values[name].value]
     except ValueError as error:
-        raise UserError(f"--{name} is {','.join(values[name].value)!r}: give three numbers, as in 0.5,0.5,0.5") from error
+        raise UserError(
+            f"--{name} is {','.join(values[name].value)!r}: give three numbers, as in 0.5,0.5,0.5"
+        ) from error
 
 
 if __name__ == "__main__":

@@ -92,7 +92,9 @@ def _run_stages(run: steps.Run, store: StageStore, origin: Origin) -> Path:
         smaller = serialize.read_model(pruned / "model.safetensors", run.dense)
         pruned_logits = store.run("evaluate_pruned", partial(steps.evaluate_torch_step, run, smaller))
     file_logits = store.run("evaluate_file", partial(steps.evaluate_file_step, run, lowered))
-    verified = store.run("verify", partial(steps.verify_step, run, scaled, lowered, dense_logits, pruned_logits, file_logits))
+    verified = store.run(
+        "verify", partial(steps.verify_step, run, scaled, lowered, dense_logits, pruned_logits, file_logits)
+    )
     return store.run("bundle", partial(bundle_step, run, origin, profiled, pruned, scaled, lowered, verified))
 
 
@@ -123,7 +125,9 @@ def check_output(output: Path, resume: bool, overwrite: bool) -> None:
         raise UserError(f"{output} is not empty{more}: give another --output_dir, or --overwrite")
     unfinished = partial_folder(output)
     if unfinished.exists() and not (resume or overwrite):
-        raise UserError(f"{unfinished} holds an unfinished run: give --resume to go on with it, or --overwrite to drop it")
+        raise UserError(
+            f"{unfinished} holds an unfinished run: give --resume to go on with it, or --overwrite to drop it"
+        )
     parent = next(folder for folder in output.absolute().parents if folder.exists())
     if not os.access(parent, os.W_OK | os.X_OK) or not parent.is_dir():
         raise UserError(f"{parent} cannot be written to: give another --output_dir")

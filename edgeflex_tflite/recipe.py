@@ -71,16 +71,27 @@ class Recipe:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise UserError(f"{name} is {getattr(self, name)!r}: choose one of {', '.join(choices)}")
-        for name in ("memory_budget_mb", "calibration_samples", "eval_samples", "width_multiple", "probe_samples", "awq_tokens"):
+        for name in (
+            "memory_budget_mb",
+            "calibration_samples",
+            "eval_samples",
+            "width_multiple",
+            "probe_samples",
+            "awq_tokens",
+        ):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UserError(f"{name} is {value}: give a number above 0")
         if self.prune_ratio is not None and not 0 <= self.prune_ratio < 1:
-            raise UserError(f"prune_ratio is {self.prune_ratio}: give the share of MLP neurons to cut, from 0 to below 1")
+            raise UserError(
+                f"prune_ratio is {self.prune_ratio}: give the share of MLP neurons to cut, from 0 to below 1"
+            )
         if self.max_accuracy_drop is not None and self.max_accuracy_drop < 0:
             raise UserError(f"max_accuracy_drop is {self.max_accuracy_drop}: give percentage points, 0 or more")
         if self.memory_budget_mb is not None and self.prune_ratio is not None:
-            raise UserError("memory_budget_mb and prune_ratio contradict each other: give the budget or the ratio, not both")
+            raise UserError(
+                "memory_budget_mb and prune_ratio contradict each other: give the budget or the ratio, not both"
+            )
         _check_regexes(self)
 
     @property

@@ -91,7 +91,9 @@ class Run:
         return embed(self.dense, self.console.progress(list(self.calibration_batches()), "embed"))
 
 
-def prepare(model: nn.Module, data: Data, recipe: Recipe, labels: tuple[str, ...] | None, threads: int, console: Console) -> Run:
+def prepare(
+    model: nn.Module, data: Data, recipe: Recipe, labels: tuple[str, ...] | None, threads: int, console: Console
+) -> Run:
     """Everything that is decided before the first long stage.
 
     Raises:
@@ -101,7 +103,9 @@ def prepare(model: nn.Module, data: Data, recipe: Recipe, labels: tuple[str, ...
     preprocessing = data.evaluation.preprocessing
     size = (preprocessing.height, preprocessing.width)
     if size != dense.img_size:
-        raise UserError(f"the images are {size[0]}x{size[1]} and the model takes {dense.img_size}: give --img_size={size[0]}")
+        raise UserError(
+            f"the images are {size[0]}x{size[1]} and the model takes {dense.img_size}: give --img_size={size[0]}"
+        )
     spec = InputSpec(recipe.input_layout, recipe.input_range, preprocessing.mean, preprocessing.std, *size)
     precisions = plan_precision(recipe, weight_sites(dense), compute_sites(dense))
     widths = [block.mlp.width for block in dense.blocks]
@@ -278,7 +282,9 @@ def _evaluate(run: Run, logits: Any, folder: Path) -> str:
     return f"top-1 {top1.percent:.2f} % ({top1.low_percent:.2f} to {top1.high_percent:.2f}) on {top1.images} images"
 
 
-def verify_step(run: Run, scaled: Path, lowered: Path, dense: Path, pruned: Path | None, file: Path, folder: Path) -> str:
+def verify_step(
+    run: Run, scaled: Path, lowered: Path, dense: Path, pruned: Path | None, file: Path, folder: Path
+) -> str:
     parity = check_parity(*_parity_logits(run, scaled, lowered))
     dense_logits, labels = _logits(dense)
     file_logits, _ = _logits(file)

@@ -59,7 +59,9 @@ def main(_: list[str]) -> None:
     save_file(model.state_dict(), demo.WEIGHTS)
     unseen, unseen_labels = load("test", preprocessing)
     top1 = accuracy(model.float(), preprocessing.normalize(unseen), unseen_labels)
-    print(f"{demo.WEIGHTS.name}: {demo.WEIGHTS.stat().st_size:,} bytes, top-1 on {len(unseen)} unseen digits {top1:.2%}")
+    print(
+        f"{demo.WEIGHTS.name}: {demo.WEIGHTS.stat().st_size:,} bytes, top-1 on {len(unseen)} unseen digits {top1:.2%}"
+    )
 
 
 if __name__ == "__main__":

@@ -73,7 +73,9 @@ def standard_metadata(name: str, spec: InputSpec, version: str) -> bytes:
         b,
         {0: b.CreateString("image"), 1: b.CreateString(described), 3: content, 4: _tables(b, [process]), 5: stats},
     )
-    labels = _table(b, {0: b.CreateString(LABELS_FILE), 1: b.CreateString("Class names, one a line")}, {2: TENSOR_AXIS_LABELS})
+    labels = _table(
+        b, {0: b.CreateString(LABELS_FILE), 1: b.CreateString("Class names, one a line")}, {2: TENSOR_AXIS_LABELS}
+    )
     logits = _table(b, {0: b.CreateString("logits"), 1: b.CreateString("One score a class"), 6: _tables(b, [labels])})
     graph = _table(b, {2: _tables(b, [image_input]), 3: _tables(b, [logits])})
     fields = {

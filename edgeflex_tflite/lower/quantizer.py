@@ -21,7 +21,9 @@ NOT_QUANTIZED = quantizer.AlgorithmName.NO_QUANTIZE
 FLOAT_CASTING = quantizer.AlgorithmName.FLOAT_CASTING
 
 
-def quantize_file(source: Path, destination: Path, plan: PrecisionPlan, calibration: Iterable[np.ndarray], threads: int) -> None:
+def quantize_file(
+    source: Path, destination: Path, plan: PrecisionPlan, calibration: Iterable[np.ndarray], threads: int
+) -> None:
     """Write `source` (a float file named by site) in the precisions of `plan`.
 
     Args:
@@ -70,7 +72,9 @@ def _site_regex(site: str) -> str:
 
 
 def _weights(bits: int = 8) -> qtyping.TensorQuantizationConfig:
-    return qtyping.TensorQuantizationConfig(num_bits=bits, symmetric=True, granularity=qtyping.QuantGranularity.CHANNELWISE)
+    return qtyping.TensorQuantizationConfig(
+        num_bits=bits, symmetric=True, granularity=qtyping.QuantGranularity.CHANNELWISE
+    )
 
 
 def _dynamic_config() -> qtyping.OpQuantizationConfig:

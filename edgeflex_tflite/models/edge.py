@@ -64,7 +64,14 @@ class Attention(nn.Module):
     """
 
     def __init__(
-        self, q: nn.Module, k: nn.Linear, v: nn.Linear, proj: nn.Linear, num_heads: int, q_norm: nn.Module, k_norm: nn.Module
+        self,
+        q: nn.Module,
+        k: nn.Linear,
+        v: nn.Linear,
+        proj: nn.Linear,
+        num_heads: int,
+        q_norm: nn.Module,
+        k_norm: nn.Module,
     ) -> None:
         super().__init__()
         self.num_heads = num_heads

@@ -83,7 +83,9 @@ def _create(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
         if not pretrained:
             raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"the pretrained weights of {name} cannot be loaded: {reason}; give --checkpoint=FILE instead") from error
+        raise UserError(
+            f"the pretrained weights of {name} cannot be loaded: {reason}; give --checkpoint=FILE instead"
+        ) from error
     if not isinstance(model, VisionTransformer):
         raise UserError(
             f"{name} is a {type(model).__name__}, not a VisionTransformer: supported are timm's vit_*, deit_*, deit3_*, "
@@ -131,5 +133,7 @@ def _load(model: nn.Module, weights: dict[str, Tensor], checkpoint: str) -> None
     ]
     if missing or unexpected or shapes:
         found = "; ".join(filter(None, differences))
-        raise UserError(f"checkpoint {checkpoint} does not fit the model: {found}; check --model, --num_classes and --img_size")
+        raise UserError(
+            f"checkpoint {checkpoint} does not fit the model: {found}; check --model, --num_classes and --img_size"
+        )
     model.load_state_dict(weights, strict=True)

@@ -242,7 +242,7 @@ def _centre_residual_stream(edge: EdgeViT) -> None:
     """
     final = edge.norm if isinstance(edge.norm, Norm) else edge.fc_norm
     readers = [norm for block in edge.blocks for norm in (block.norm1, block.norm2)] + [final]
-    if not all(isinstance(norm, Norm) for norm in readers) or edge.pooling == "map" and final is edge.fc_norm:
+    if not all(isinstance(norm, Norm) for norm in readers) or (edge.pooling == "map" and final is edge.fc_norm):
         return
     if isinstance(edge.norm_pre, Norm):
         edge.norm_pre = nn.Sequential(edge.norm_pre, Centre())

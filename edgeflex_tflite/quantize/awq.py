@@ -72,7 +72,9 @@ def scale_for(mean_abs: Tensor, alpha: float) -> Tensor:
 
 
 @torch.inference_mode()
-def search_block_(block: Block, tokens: Tokens, prefix: str, int8_sites: Collection[str], dynamic: bool) -> list[AwqGroup]:
+def search_block_(
+    block: Block, tokens: Tokens, prefix: str, int8_sites: Collection[str], dynamic: bool
+) -> list[AwqGroup]:
     """Choose and fold the best scale for every fold target of a block, in place.
 
     Each alpha of the grid is judged by the mean squared error of the block's output when the target's readers have
@@ -105,7 +107,12 @@ def search_block_(block: Block, tokens: Tokens, prefix: str, int8_sites: Collect
 
 
 def search(
-    model: EdgeViT, tokens: Tokens, int8_sites: Collection[str], dynamic: bool, max_tokens: int, progress: Progress = no_progress
+    model: EdgeViT,
+    tokens: Tokens,
+    int8_sites: Collection[str],
+    dynamic: bool,
+    max_tokens: int,
+    progress: Progress = no_progress,
 ) -> tuple[EdgeViT, list[AwqGroup]]:
     """AWQ over the whole model, front to back.
 

@@ -47,7 +47,9 @@ def plan_precision(recipe: Recipe, weights: Iterable[str], compute: Iterable[str
 def _exception(recipe: Recipe, site: str) -> SitePrecision | None:
     kept = _kept_in_fp32(recipe, site)
     if kept is None and recipe.precision == "mixed" and recipe.fp16_sites and re.search(recipe.fp16_sites, site):
-        return SitePrecision(Dtype.FP16, f"fp16_sites {recipe.fp16_sites!r}: little to save, and first to show in the logits")
+        return SitePrecision(
+            Dtype.FP16, f"fp16_sites {recipe.fp16_sites!r}: little to save, and first to show in the logits"
+        )
     return kept
 
 
@@ -63,7 +65,12 @@ def _check_found(recipe: Recipe, weights: list[str], compute: list[str], activat
     if recipe.fp16_sites not in ("", default) and recipe.precision != "mixed":
         raise UserError(f"fp16_sites has effect in precision mixed alone, not in {recipe.precision}: leave it out")
     if recipe.fp32_sites and recipe.precision == "int8_full" and re.search(recipe.fp32_sites, "model"):
-        raise UserError("fp32_sites finds the file's own input in precision int8_full: use int8_static, or narrow the expression")
-    for name, regex, sites in (("fp16_sites", recipe.fp16_sites, weights), ("fp32_sites", recipe.fp32_sites, reachable)):
+        raise UserError(
+            "fp32_sites finds the file's own input in precision int8_full: use int8_static, or narrow the expression"
+        )
+    for name, regex, sites in (
+        ("fp16_sites", recipe.fp16_sites, weights),
+        ("fp32_sites", recipe.fp32_sites, reachable),
+    ):
         if regex and not any(re.search(regex, site) for site in sites):
             raise UserError(f"{name} {regex!r} finds no site: sites are named {', '.join(sites[:3])}, ..., {sites[-1]}")

@@ -73,7 +73,8 @@ def _memory_table(metrics: Metrics) -> str:
         ("FP32, not pruned (predicted from a two-block file)", metrics.dense_memory),
     ]
     table = [
-        (name, _mb(c.file_bytes), _mb(c.weights_bytes), _mb(c.arena_bytes), _mb(c.total_bytes), c.peak_op) for name, c in rows
+        (name, _mb(c.file_bytes), _mb(c.weights_bytes), _mb(c.arena_bytes), _mb(c.total_bytes), c.peak_op)
+        for name, c in rows
     ]
     headers = ("file", "file MB", "weights MB", "planned arena MB", "weights + arena MB", "arena is set by")
     return tabulate(table, headers=headers, tablefmt="github")
@@ -91,7 +92,8 @@ def _memory_note(metrics: Metrics) -> str:
 
 def _widths_table(plan: PrunePlan) -> str:
     rows = [
-        (index, cut.dense_width, cut.width, _error(cut.error_cut_alone), _error(cut.error)) for index, cut in enumerate(plan.cuts)
+        (index, cut.dense_width, cut.width, _error(cut.error_cut_alone), _error(cut.error))
+        for index, cut in enumerate(plan.cuts)
     ]
     headers = ("block", "MLP neurons", "kept", "output error, cut alone", "with compensation")
     return tabulate(rows, headers=headers, tablefmt="github")
@@ -118,7 +120,8 @@ def _outlier_table(profile: ActivationProfile) -> str:
     ratio = {name: max(site.max_abs) / max(site.percentiles["99"], 1e-30) for name, site in called.items()}
     worst = sorted(ratio, key=lambda name: -ratio[name])[:OUTLIER_SITES]
     rows = [
-        (name, f"{max(called[name].max_abs):.3g}", f"{called[name].percentiles['99']:.3g}", f"{ratio[name]:.0f}") for name in worst
+        (name, f"{max(called[name].max_abs):.3g}", f"{called[name].percentiles['99']:.3g}", f"{ratio[name]:.0f}")
+        for name in worst
     ]
     return tabulate(rows, headers=("site", "max abs", "99 % of abs below", "ratio"), tablefmt="github")
 

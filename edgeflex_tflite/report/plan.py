@@ -24,7 +24,8 @@ def precision_rows(plan: PrecisionPlan) -> list[tuple[str, int, str]]:
 def width_rows(plan: PrunePlan) -> list[tuple[int, int, int, str]]:
     """(block, dense width, width, share cut)."""
     return [
-        (index, cut.dense_width, cut.width, f"{1 - cut.width / cut.dense_width:.1%}") for index, cut in enumerate(plan.cuts)
+        (index, cut.dense_width, cut.width, f"{1 - cut.width / cut.dense_width:.1%}")
+        for index, cut in enumerate(plan.cuts)
     ]
 
 

@@ -28,7 +28,11 @@ def check_outputs(logits: NDArray[np.float32], expected: NDArray[np.float32], sa
         raise VerificationError(f"the file gives NaN or infinity on {broken.sum()} of {len(logits)} images")
     named, wanted = np.unique(logits.argmax(axis=1)), np.unique(expected.argmax(axis=1))
     if len(named) == 1 and len(wanted) > 1:
-        raise VerificationError(f"the file names class {named[0]} for every image; the torch model names {len(wanted)} classes")
+        raise VerificationError(
+            f"the file names class {named[0]} for every image; the torch model names {len(wanted)} classes"
+        )
     share = float((saturated >= 2).mean())
     if share > MOST_SATURATED_SHARE:
-        raise VerificationError(f"the file's output saturates on {share:.0%} of the images: calibrate on more, or other, images")
+        raise VerificationError(
+            f"the file's output saturates on {share:.0%} of the images: calibrate on more, or other, images"
+        )
