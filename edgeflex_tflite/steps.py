@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from edgeflex_tflite.errors import UserError, VerificationError
 from edgeflex_tflite.lower import flatbuffer
 from edgeflex_tflite.lower.export import export_float
 from edgeflex_tflite.lower.metadata import add_metadata, labels_archive
-from edgeflex_tflite.lower.predict import memory_cost, neuron_bytes, predict_memory
+from edgeflex_tflite.lower.predict import block_bytes, memory_cost, neuron_bytes, predict_memory
 from edgeflex_tflite.lower.quantizer import quantize_file
 from edgeflex_tflite.models.edge import EdgeViT
 from edgeflex_tflite.models.sites import compute_sites, weight_sites
@@ -119,11 +119,8 @@ def prepare(
 
 def least_bytes(run: Run) -> int:
     """The smallest budget that pruning can reach, with all MLPs at their narrowest."""
-    saved = (
-        (block.mlp.width - smallest_width(block.mlp.width, run.recipe.width_multiple)) * bytes_each
-        for block, bytes_each in zip(run.dense.blocks, _neuron_bytes(run), strict=True)
-    )
-    return run.dense_cost.total_bytes - sum(saved)
+    narrowest = [smallest_width(width, run.recipe.width_multiple) for width in run.dense_widths]
+    return run.dense_cost.total_bytes - sum(_saved(run, narrowest))
 
 
 def _check_budget(run: Run) -> None:
@@ -164,9 +161,19 @@ def plan_pruning(run: Run) -> PrunePlan:
     if recipe.prune_ratio:
         to_save = bytes_for_ratio(curves, recipe.prune_ratio)
     widths = allocate(curves, to_save, recipe.width_multiple)
-    saved = sum((curve.dense_width - width) * curve.neuron_bytes for curve, width in zip(curves, widths, strict=True))
     cuts = tuple(_planned_cut(curve, width) for curve, width in zip(curves, widths, strict=True))
-    return PrunePlan(cuts, dense.weights_bytes - saved, dense.arena_bytes)
+    weights, arena = _saved(run, widths)
+    return PrunePlan(cuts, dense.weights_bytes - weights, dense.arena_bytes - arena)
+
+
+def _saved(run: Run, widths: Sequence[int]) -> tuple[int, int]:
+    """Bytes of weights, and of arena kept from the start, that MLPs of these widths do without."""
+    weights = arena = 0
+    for index, (block, width) in enumerate(zip(run.dense.blocks, widths, strict=True)):
+        before = block_bytes(block, block.mlp.width, f"blocks.{index}", run.precisions)
+        after = block_bytes(block, width, f"blocks.{index}", run.precisions)
+        weights, arena = weights + before[0] - after[0], arena + before[1] - after[1]
+    return weights, arena
 
 
 def _planned_cut(curve: BlockCurve, width: int) -> BlockCut:
@@ -188,7 +195,8 @@ def prune_step(run: Run, planned: Path, folder: Path) -> str:
 
 
 def quantize_step(run: Run, pruned: Path, folder: Path) -> str:
-    model, groups = serialize.read_model(pruned / "model.safetensors", run.dense), []
+    model = serialize.read_model(pruned / "model.safetensors", run.dense)
+    groups: list[AwqGroup] = []
     int8 = [site for site, precision in run.precisions.weights.items() if precision.dtype is Dtype.INT8]
     if run.recipe.awq and int8:
         dynamic = run.precisions.activations == "dynamic"
@@ -226,7 +234,7 @@ def lower_step(run: Run, scaled: Path, folder: Path, version: str) -> str:
 
 
 def _calibration_inputs(run: Run) -> list[NDArray[np.float32]]:
-    from edgeflex_tflite.verify.runner import file_input  # noqa: PLC0415
+    from edgeflex_tflite.verify.runner import file_input
 
     return [file_input(pixels.numpy(), run.spec) for pixels in run.data.calibration.pixels]
 

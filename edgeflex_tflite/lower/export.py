@@ -25,7 +25,7 @@ def export_float(model: EdgeViT, spec: InputSpec, path: Path) -> None:
     """
     module = DeployedViT(model, spec).eval()
     with quiet():
-        import litert_torch  # noqa: PLC0415 - importing it prints, too
+        import litert_torch
 
         converted = litert_torch.convert(module, (torch.zeros(spec.shape),))
         converted.export(str(path))

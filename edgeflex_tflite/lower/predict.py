@@ -18,11 +18,14 @@ from edgeflex_tflite.artifacts import Dtype, InputSpec, MemoryCost, PrecisionPla
 from edgeflex_tflite.lower.export import export_float
 from edgeflex_tflite.lower.quantizer import quantize_file
 from edgeflex_tflite.memory import plan_arena, weights_bytes
-from edgeflex_tflite.models.edge import Block, EdgeViT, Norm
+from edgeflex_tflite.models.edge import Block, Blocks, EdgeViT, Norm
 from edgeflex_tflite.prune.cut import resize_mlp
 
 BYTES = {Dtype.FP32: 4, Dtype.FP16: 2, Dtype.INT8: 1}
-BIAS_BYTES = 4
+BIAS_BYTES = ROW_SUM_BYTES = 4
+ARENA_ALIGNMENT_BYTES = 64
+NEURONS_TO_COMPARE = ARENA_ALIGNMENT_BYTES // ROW_SUM_BYTES
+"""So many neurons change the arena by whole alignment units."""
 
 
 def memory_cost(path: Path) -> MemoryCost:
@@ -37,7 +40,7 @@ def with_widths(model: EdgeViT, widths: Sequence[int]) -> EdgeViT:
     smaller = copy.copy(model)
     smaller._modules = dict(model._modules)
     blocks = zip(model.blocks, widths, strict=True)
-    smaller.blocks = nn.ModuleList(
+    smaller.blocks = Blocks(
         Block(block.norm1, block.attn, block.norm2, resize_mlp(block.mlp, width)) for block, width in blocks
     )
     return smaller
@@ -62,7 +65,7 @@ def predict_memory(
     widest = max(range(len(widths) - 1), key=lambda index: widths[index]) if len(widths) > 1 else 0
     chosen = [widest, len(widths) - 1] if len(widths) > 1 else [0]
     probe = with_widths(model, widths)
-    probe.blocks = nn.ModuleList(probe.blocks[index] for index in chosen)
+    probe.blocks = Blocks(probe.blocks[index] for index in chosen)
     probe_plan = _plan_of_blocks(plan, chosen)
     left_out = [index for index in range(len(widths)) if index not in chosen]
     with tempfile.TemporaryDirectory() as folder:
@@ -76,38 +79,57 @@ def predict_memory(
         )
 
 
-def neuron_bytes(block: Block, prefix: str, plan: PrecisionPlan) -> int:
-    """Bytes of weights in the file that one hidden neuron of a block takes."""
-    total = block.mlp.fc2.out_features * BYTES[plan.weights[f"{prefix}.mlp.fc2"].dtype]
-    for name in ("fc1", "gate"):
-        if getattr(block.mlp, name) is not None:
-            total += block.mlp.fc1.in_features * BYTES[plan.weights[f"{prefix}.mlp.{name}"].dtype] + BIAS_BYTES
-    return total
+def block_bytes(block: Block, width: int, prefix: str, plan: PrecisionPlan | None) -> tuple[int, int]:
+    """What one block adds to a file, at a given MLP width.
 
+    Args:
+        block: gives all shapes but those that depend on `width`.
+        width: hidden neurons.
+        prefix: the block's path, as in `blocks.3`.
+        plan: precision of every site; None: FP32.
 
-def _block_bytes(block: Block, width: int, prefix: str, plan: PrecisionPlan | None) -> int:
-    """Bytes of weights of one block at a given MLP width; FP32 without a plan."""
-    total = 0
+    Returns:
+        Bytes of weights, and bytes that stay in the arena from the start: the expanded weights of FP16 sites, and the
+        row sums that INT8 sites with activations quantized at run time keep for their zero points.
+    """
+    weights = kept = 0
     for name, module in block.named_modules():
         if isinstance(module, nn.Linear):
             out, inside = module.weight.shape
-            if name in ("mlp.fc1", "mlp.gate"):
-                out = width
-            elif name == "mlp.fc2":
-                inside = width
+            out = width if name in ("mlp.fc1", "mlp.gate") else out
+            inside = width if name == "mlp.fc2" else inside
             dtype = Dtype.FP32 if plan is None else plan.weights[f"{prefix}.{name}"].dtype
-            total += out * inside * BYTES[dtype] + out * BIAS_BYTES
+            weights += out * inside * BYTES[dtype] + out * BIAS_BYTES
+            if dtype is Dtype.FP16:
+                kept += _aligned(out * inside * BYTES[Dtype.FP32])
+            elif dtype is Dtype.INT8 and plan is not None and plan.activations == "dynamic":
+                kept += _aligned(out * ROW_SUM_BYTES)
         elif isinstance(module, Norm):
             dtype = Dtype.FP32 if plan is None else plan.compute[f"{prefix}.{name}"].dtype
-            total += sum(parameter.numel() for parameter in module.parameters()) * BYTES[dtype]
-    return total
+            weights += sum(parameter.numel() for parameter in module.parameters()) * BYTES[dtype]
+    return weights, kept
+
+
+def neuron_bytes(block: Block, prefix: str, plan: PrecisionPlan) -> int:
+    """Bytes of weights and arena that one hidden neuron of a block takes, at least."""
+    wide, narrow = block.mlp.width, block.mlp.width - NEURONS_TO_COMPARE
+    return (
+        sum(block_bytes(block, wide, prefix, plan)) - sum(block_bytes(block, narrow, prefix, plan))
+    ) // NEURONS_TO_COMPARE
 
 
 def _extrapolate(
     probe: MemoryCost, model: EdgeViT, widths: Sequence[int], left_out: list[int], plan: PrecisionPlan | None
 ) -> MemoryCost:
-    rest = sum(_block_bytes(model.blocks[i], widths[i], f"blocks.{i}", plan) for i in left_out)
-    return MemoryCost(probe.weights_bytes + rest, probe.arena_bytes, probe.file_bytes + rest, probe.peak_op)
+    added = [block_bytes(model.blocks[i], widths[i], f"blocks.{i}", plan) for i in left_out]
+    weights, kept = sum(weights for weights, _ in added), sum(kept for _, kept in added)
+    return MemoryCost(
+        probe.weights_bytes + weights, probe.arena_bytes + kept, probe.file_bytes + weights, probe.peak_op
+    )
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ARENA_ALIGNMENT_BYTES) * ARENA_ALIGNMENT_BYTES
 
 
 def _plan_of_blocks(plan: PrecisionPlan, chosen: list[int]) -> PrecisionPlan:

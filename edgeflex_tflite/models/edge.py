@@ -5,16 +5,17 @@ The edge form computes what timm's model computes, exactly up to float rounding,
 * Q, K and V are separate linears, so each can be scaled, pruned or quantized by itself;
 * the softmax scale is inside Q, LayerScale inside the linear before it, a norm's shift inside the linears after it;
 * whatever writes to the residual stream writes values of zero mean, so that a LayerNorm need not subtract the mean;
-* position embeddings are added to the prefix tokens (class token, registers) once, before anything runs;
-* activations keep to rank 3: a single image is `[tokens, channels]`, its heads are `[heads, tokens, head_dim]`;
+* positions are added to the prefix tokens (class token, registers) once, before anything runs;
+* activations keep to rank 3: an image is `[tokens, channels]`, its heads are `[heads, tokens, head_dim]`;
 * the last block computes only the tokens that the head reads.
 
-Every block accepts leading batch dimensions too (`[..., tokens, channels]`), so calibration runs the same code in batches.
+Every block accepts leading batch dimensions too (`[..., tokens, channels]`): calibration runs the same code in batches.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ class Norm(nn.Module):
     Attributes:
         weight: `[channels]`.
         bias: `[channels]`, or None where the readers' biases already hold it.
-        centred: the input is known to have zero mean, so subtracting the mean is left out (SliceGPT, arXiv 2401.15024).
+        centred: the input is known to have zero mean, so the mean is not subtracted (SliceGPT, arXiv 2401.15024).
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, eps: float, centred: bool = False) -> None:
@@ -137,6 +138,16 @@ class Block(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
+class Blocks(nn.ModuleList):
+    """A module list that says what it holds."""
+
+    def __iter__(self) -> Iterator[Block]:
+        return super().__iter__()  # type: ignore[return-value]
+
+    def __getitem__(self, index: Any) -> Any:
+        return super().__getitem__(index)
+
+
 class LatentQuery(nn.Module):
     """The constant query of attention pooling: the same `[1, channels]` whatever it is asked about."""
 
@@ -196,7 +207,7 @@ class EdgeViT(nn.Module):
         self.prefix = nn.Parameter(prefix)
         self.position = nn.Parameter(position)
         self.norm_pre = norm_pre
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks = Blocks(blocks)
         self.norm = norm
         self.pooling = pooling
         self.reads = reads

@@ -9,6 +9,7 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from edgeflex_tflite.artifacts import InputSpec
+from edgeflex_tflite.lower.quiet import quiet
 
 
 def file_input(pixels: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
@@ -30,8 +31,9 @@ class FileRunner:
     """
 
     def __init__(self, path: Path, spec: InputSpec, threads: int) -> None:
-        self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
-        self._interpreter.allocate_tensors()
+        with quiet():
+            self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
+            self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]
         self._spec = spec
