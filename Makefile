@@ -1,0 +1,30 @@
+# Two commands do everything: `make demo` and `make test`. Both make .venv first, once, and reuse it.
+
+PYTHON ?= $(firstword $(foreach name,python3.12 python3.11 python3.10 python3,$(shell command -v $(name) 2>/dev/null)))
+BIN := .venv/bin
+
+.PHONY: demo test check clean
+
+# Compresses the small Vision Transformer that ships with the package, offline, and says where the report is.
+demo: .venv/ready
+	$(BIN)/python -m edgeflex_tflite.convert --output_dir=edgeflex-out/demo --overwrite
+
+# Every test that has what it needs; the others say why they are skipped.
+test: .venv/ready
+	$(BIN)/python -m pytest
+
+# Linter, formatter and type checker.
+check: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' \
+		|| { echo "error: Python 3.10, 3.11 or 3.12 is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv edgeflex-out
