@@ -244,8 +244,8 @@ class Bundle:
     """The finished output folder.
 
     Attributes:
-        folder: holds `model.tflite`, `recipe.json`, `manifest.json`, `metrics.json`, `labels.txt`, `preprocessing.json`,
-            `golden/` and `report.md`.
+        folder: holds `model.tflite`, `recipe.json`, `manifest.json`, `metrics.json`, `labels.txt`,
+            `preprocessing.json`, `golden/` and `report.md`.
         metrics: what verification found.
     """
 

@@ -12,12 +12,16 @@ import dataclasses
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from edgeflex_tflite import cli
 from edgeflex_tflite import recipe as recipes
 from edgeflex_tflite.errors import UserError
+
+if TYPE_CHECKING:
+    pass
 
 DEMO_MODEL = "vit_edgeflex_digits"
 DEMO_DATA, DEMO_CALIBRATION = "demo/test", "demo/train"
@@ -40,8 +44,12 @@ def define_flags(values: flags.FlagValues) -> None:
     text("checkpoint", None, "Trained weights: .safetensors, or .pt/.pth that torch reads with weights_only.")
     integer("num_classes", None, "Classes of the head. Default: what the checkpoint has, else the model's own.")
     integer("img_size", None, "Edge of the square input, in pixels. Default: the model's own.")
-    text("data", None, "Labelled images: a folder or tar of class folders or an .npz, by its path; torch/NAME:FOLDER, "
-         "hfds/NAME, or demo. Accuracy is measured on them. Default: demo, for the model that ships with the package.")  # fmt: skip
+    text(
+        "data",
+        None,
+        "Labelled images to measure accuracy on: a folder or tar of class folders or an .npz, by its path; "
+        "torch/NAME:FOLDER, hfds/NAME, or demo. Default: demo, for the model that ships with the package.",
+    )
     text("data_split", "validation", "Split of --data, where it has splits.")
     text(
         "calibration_data",
@@ -54,11 +62,11 @@ def define_flags(values: flags.FlagValues) -> None:
         None,
         "How images are resized: bilinear, bicubic, ... Default: as the model's timm config says.",
     )
-    flags.DEFINE_float("crop_pct", None, "Share of the resized image that the centre crop keeps, above 0 and at most 1. "
-                       "Default: as the model's timm config says.", flag_values=values)  # fmt: skip
+    by_model = "Default: as the model's timm config says."
+    words = f"Share of the resized image that the centre crop keeps, above 0 and at most 1. {by_model}"
+    flags.DEFINE_float("crop_pct", None, words, flag_values=values)
     for name in ("mean", "std"):
-        flags.DEFINE_list(name, None, f"Normalization {name} of 0-1 pixels, R,G,B. Default: as the model's timm config says.",
-                          flag_values=values)  # fmt: skip
+        flags.DEFINE_list(name, None, f"Normalization {name} of 0-1 pixels, R,G,B. {by_model}", flag_values=values)
     text("recipe", "balanced", f"Preset ({', '.join(recipes.PRESETS)}) or JSON file. The flags below overrule it.")
     _define_recipe_flags(values)
     text("output_dir", "edgeflex-out", "Folder that becomes the bundle, whole or not at all.")
@@ -106,7 +114,7 @@ def main(values: flags.FlagValues) -> None:
         pipeline.check_output(output, values.resume, values.overwrite)
     source = images.open_source(data_spec, values.data_split)
     calibration = images.open_source(calibration_spec, values.calibration_split) if calibration_spec else None
-    model = load_model(
+    model: Any = load_model(
         values.model,
         pretrained=values.pretrained,
         checkpoint=values.checkpoint,
@@ -145,9 +153,8 @@ def main(values: flags.FlagValues) -> None:
         overwrite=values.overwrite,
         console=console,
     )
-    console.line(
-        f"\n{bundle.model}: {bundle.model.stat().st_size:,} bytes. What it costs and knows: {bundle.folder / 'report.md'}"
-    )
+    size = bundle.model.stat().st_size
+    console.line(f"\n{bundle.model}: {size:,} bytes. What it costs and knows: {bundle.folder / 'report.md'}")
 
 
 def _data_specs(values: flags.FlagValues) -> tuple[str, str | None]:
@@ -158,7 +165,7 @@ def _data_specs(values: flags.FlagValues) -> tuple[str, str | None]:
     return DEMO_DATA, values.calibration_data or DEMO_CALIBRATION
 
 
-def _check_sources(recipe: recipes.Recipe, source, calibration, num_classes: int) -> None:
+def _check_sources(recipe: recipes.Recipe, source: Source, calibration: Source | None, num_classes: int) -> None:
     from edgeflex_tflite.data import check_source
 
     evaluated = recipe.eval_samples or 1
@@ -170,14 +177,11 @@ def _check_sources(recipe: recipes.Recipe, source, calibration, num_classes: int
 
 
 def _floats(values: flags.FlagValues, name: str) -> list[float] | None:
-    if values[name].value is None:
-        return None
+    given: list[str] | None = values[name].value
     try:
-        return [float(value) for value in values[name].value]
+        return None if given is None else [float(value) for value in given]
     except ValueError as error:
-        raise UserError(
-            f"--{name} is {','.join(values[name].value)!r}: give three numbers, as in 0.5,0.5,0.5"
-        ) from error
+        raise UserError(f"--{name} is {','.join(given or [])!r}: give three numbers, as in 0.5,0.5,0.5") from error
 
 
 if __name__ == "__main__":

@@ -19,10 +19,12 @@ from edgeflex_tflite.bundle.manifest import Origin, fingerprint
 from edgeflex_tflite.bundle.write import bundle_step
 from edgeflex_tflite.data import Data
 from edgeflex_tflite.errors import UserError, VerificationError
+from edgeflex_tflite.planning import check_budget_possible, plan_pruning
 from edgeflex_tflite.recipe import Recipe
 from edgeflex_tflite.report.console import Console
 from edgeflex_tflite.report.plan import plan_text
 from edgeflex_tflite.resources import check_needs, predict_needs
+from edgeflex_tflite.run import Run, prepare
 from edgeflex_tflite.store import StageStore
 
 
@@ -45,10 +47,12 @@ def compress(
         model: a timm `VisionTransformer` with a classification head; it is not changed.
         data: calibration and evaluation images, as `edgeflex_tflite.data.make_data` gives them.
         recipe: what to do; by default `Recipe()`.
-        output_dir: becomes the bundle, whole or not at all. A run in progress lives beside it, in `<output_dir>.partial`.
+        output_dir: becomes the bundle, whole or not at all. A run in progress lives beside it, in
+            `<output_dir>.partial`.
         labels: a name for each class; by default the data's.
         origin: where model and data came from, for the manifest.
-        num_threads: of torch and the interpreter; by default all cores of this process. Results depend on it in the last bit.
+        num_threads: of torch and the interpreter; by default all cores of this process. Results depend on it in the
+            last bit.
         resume: go on with a run that stopped; finished stages are not done again.
         overwrite: replace an output folder that is there.
         console: where progress goes; by default nowhere.
@@ -64,7 +68,8 @@ def compress(
     check_output(output, resume, overwrite)
     threads = num_threads or len(os.sched_getaffinity(0))
     with deterministic(recipe.seed, threads):
-        run = steps.prepare(model, data, recipe, labels, threads, console)
+        run = prepare(model, data, recipe, labels, threads, console)
+        check_budget_possible(run)
         check_needs(predict_needs(run.dense, data, recipe), output)
         store = StageStore(partial_folder(output), console.stage)
         store.open(fingerprint(run), resume)
@@ -79,7 +84,7 @@ def compress(
     return Bundle(output, metrics)
 
 
-def _run_stages(run: steps.Run, store: StageStore, origin: Origin) -> Path:
+def _run_stages(run: Run, store: StageStore, origin: Origin) -> Path:
     version = importlib.metadata.version("edgeflex-tflite")
     profiled = store.run("profile", partial(steps.profile_step, run))
     planned = store.run("plan", partial(steps.plan_step, run))
@@ -108,8 +113,9 @@ def plan_only(
     """
     threads = num_threads or len(os.sched_getaffinity(0))
     with deterministic(recipe.seed, threads):
-        run = steps.prepare(model, data, recipe, None, threads, console or Console(quiet=True))
-        return plan_text(run, steps.plan_pruning(run), predict_needs(run.dense, data, recipe))
+        run = prepare(model, data, recipe, None, threads, console or Console(quiet=True))
+        check_budget_possible(run)
+        return plan_text(run, plan_pruning(run), predict_needs(run.dense, data, recipe))
 
 
 def partial_folder(output: Path) -> Path:

@@ -82,8 +82,8 @@ def check_needs(needs: Needs, folder: Path) -> None:
     room = shutil.disk_usage(_existing(folder)).free
     if needs.disk_bytes > room:
         raise UserError(
-            f"the run needs about {needs.disk_bytes / 1e9:.1f} GB of disk at {folder} and {room / 1e9:.1f} GB are free: "
-            "free some, or choose another --output_dir"
+            f"the run needs about {needs.disk_bytes / 1e9:.1f} GB of disk at {folder} and {room / 1e9:.1f} GB are "
+            "free: free some, or choose another --output_dir"
         )
 
 

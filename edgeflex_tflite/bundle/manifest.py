@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgeflex_tflite import serialize
 
 if TYPE_CHECKING:
-    from edgeflex_tflite.steps import Run
+    from edgeflex_tflite.run import Run
 
 PACKAGES = (
     "edgeflex-tflite",

@@ -17,7 +17,7 @@ from edgeflex_tflite.report.markdown import report
 from edgeflex_tflite.verify.runner import FileRunner
 
 if TYPE_CHECKING:
-    from edgeflex_tflite.steps import Run
+    from edgeflex_tflite.run import Run
 
 
 def bundle_step(

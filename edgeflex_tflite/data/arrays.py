@@ -86,8 +86,8 @@ def open_demo(part: str) -> ArraySource:
 
     The digits are 8x8 with 16 grey levels, here stretched to 0..255. The division is stratified and always the same.
     """
-    from sklearn.datasets import load_digits  # noqa: PLC0415
-    from sklearn.model_selection import train_test_split  # noqa: PLC0415
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
 
     digits = load_digits()
     parts = train_test_split(

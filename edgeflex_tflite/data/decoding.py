@@ -37,7 +37,7 @@ class _Images:
 
 
 def _collate(images: list[tuple[Tensor, int] | UserError]) -> tuple[Tensor, Tensor] | UserError:
-    import torch  # noqa: PLC0415
+    import torch
 
     pairs = []
     for image in images:
@@ -59,8 +59,8 @@ def decode(
     Only the batches in flight are in memory: one, or two for each worker process. Raises UserError, which names the
     image, where one cannot be decoded.
     """
-    import torch  # noqa: PLC0415
-    from torch.utils.data import DataLoader  # noqa: PLC0415
+    import torch
+    from torch.utils.data import DataLoader
 
     images: Any = _Images(source, preprocessing, indices)
     own = torch.Generator()  # a loader draws a number each time that it starts: not from the caller's generator

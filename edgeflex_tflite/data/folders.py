@@ -73,7 +73,7 @@ def _has_folders(folder: Path) -> bool:
 
 
 def _read(spec: str, root: Path, **options: Any) -> Any:
-    from timm.data import create_dataset, get_img_extensions  # noqa: PLC0415
+    from timm.data import create_dataset, get_img_extensions
 
     try:
         return create_dataset("", root=str(root), search_split=False, **options).reader

@@ -36,7 +36,7 @@ def open_torch(spec: str, split: str, download: bool) -> Source:
 
     Raises UserError where the name is not known, the data is not in the folder, or would have to be unpacked there.
     """
-    from timm.data import create_dataset  # noqa: PLC0415
+    from timm.data import create_dataset
 
     name, _, root = spec.partition(":")
     if not root or not (download or Path(root).is_dir()):
@@ -66,7 +66,7 @@ def open_hfds(spec: str, split: str, download: bool) -> Source:
     """
     if importlib.util.find_spec("datasets") is None:
         raise UserError(f"{spec!r} needs the package datasets: run pip install datasets.")
-    import datasets  # noqa: PLC0415
+    import datasets
 
     name, _, root = spec.partition(":")
     try:
@@ -90,8 +90,8 @@ def open_hfds(spec: str, split: str, download: bool) -> Source:
 @contextmanager
 def _network(allowed: bool) -> Iterator[None]:
     """Whether Hugging Face's packages may fetch what they do not find. They have no argument that says so."""
-    import datasets.config  # noqa: PLC0415
-    import huggingface_hub.constants  # noqa: PLC0415
+    import datasets.config
+    import huggingface_hub.constants
 
     modules = (datasets.config, huggingface_hub.constants)
     before = [module.HF_HUB_OFFLINE for module in modules]

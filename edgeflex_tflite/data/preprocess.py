@@ -68,7 +68,7 @@ class Preprocessing:
         Without `img_size` it is the size that the model was built for. Raises UserError for a value that is not
         supported, and for a model that does not read RGB.
         """
-        from timm.data import resolve_model_data_config  # noqa: PLC0415
+        from timm.data import resolve_model_data_config
 
         given = {"interpolation": interpolation, "crop_pct": crop_pct, "crop_mode": crop_mode, "mean": mean, "std": std}
         config = resolve_model_data_config(model)
@@ -105,14 +105,14 @@ class Preprocessing:
 
     def normalize(self, pixels: Tensor) -> Tensor:
         """uint8 `[B, 3, height, width]` -> float32 of the same shape, `(pixels / 255 - mean) / std`."""
-        import torch  # noqa: PLC0415
+        import torch
 
         mean, std = (torch.tensor(values, device=pixels.device).view(RGB, 1, 1) for values in (self.mean, self.std))
         return pixels.to(torch.float32).div(255).sub(mean).div(std)
 
     @cached_property
     def _transform(self) -> Callable[[Image.Image], Tensor]:
-        from timm.data import create_transform  # noqa: PLC0415
+        from timm.data import create_transform
 
         return create_transform(
             (RGB, self.height, self.width),

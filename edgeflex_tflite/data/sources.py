@@ -34,13 +34,13 @@ def open_source(spec: str, split: str = "validation", *, download: bool = False)
     prefix, _, rest = spec.partition("/")
     prefix = prefix.lower()
     if prefix == "demo" and rest in ("", "train", "test"):
-        from edgeflex_tflite.data.arrays import DEMO_PARTS, open_demo  # noqa: PLC0415
+        from edgeflex_tflite.data.arrays import DEMO_PARTS, open_demo
 
         return open_demo(rest or find_split(spec, DEMO_PARTS, split) or "test")
     if prefix in _ITERABLE_ONLY and rest:
         raise UserError(f"{spec!r} can only be read in order, but images are drawn by number: give {SUPPORTED}.")
     if prefix in ("torch", "hfds") and rest:
-        from edgeflex_tflite.data.named import open_hfds, open_torch  # noqa: PLC0415
+        from edgeflex_tflite.data.named import open_hfds, open_torch
 
         return (open_torch if prefix == "torch" else open_hfds)(spec, split, download)
     return _open_path(spec, split)
@@ -51,10 +51,10 @@ def _open_path(spec: str, split: str) -> Source:
     if not spec or not path.exists():
         raise UserError(f"there is no file, folder or known data set {spec!r}: give {SUPPORTED}.")
     if path.suffix.lower() == ".npz":
-        from edgeflex_tflite.data.arrays import open_npz  # noqa: PLC0415
+        from edgeflex_tflite.data.arrays import open_npz
 
         return open_npz(spec)
-    from edgeflex_tflite.data.folders import open_folder, open_tar  # noqa: PLC0415
+    from edgeflex_tflite.data.folders import open_folder, open_tar
 
     try:
         return open_folder(spec, split) if path.is_dir() else open_tar(spec, split)

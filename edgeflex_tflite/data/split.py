@@ -72,7 +72,7 @@ def draw_calibration(source: Source, preprocessing: Preprocessing, samples: int,
 
     Raises UserError where there are fewer, or where one cannot be decoded.
     """
-    import torch  # noqa: PLC0415
+    import torch
 
     _check_positive("calibration", samples)
     drawn: dict[str, Tensor] = {}

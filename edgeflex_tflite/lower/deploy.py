@@ -42,6 +42,7 @@ def fold_normalization_(patch_embed: nn.Conv2d, spec: InputSpec) -> None:
     scale = torch.tensor(spec.scale, dtype=torch.float64)
     shift = torch.tensor(spec.shift, dtype=torch.float64)
     weight = patch_embed.weight.double()
+    assert patch_embed.bias is not None
     with torch.no_grad():
         patch_embed.bias.copy_(patch_embed.bias.double() + torch.einsum("ochw,c->o", weight, shift))
         patch_embed.weight.copy_(weight * scale[:, None, None])

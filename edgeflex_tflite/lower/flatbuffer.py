@@ -13,7 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
 INLINE_LIMIT_BYTES = 2_000_000_000
-"""Above this a flatbuffer cannot hold its own weights; below it they stay inside, as old runtimes and compilers need."""
+"""Above this a flatbuffer cannot hold its own weights; below it they stay inside, as old runtimes need."""
 BUFFER_ALIGNMENT_BYTES = 64
 
 ASSEMBLY = "model"

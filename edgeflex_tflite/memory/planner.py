@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from edgeflex_tflite.memory.control import adapt_callees, callees
@@ -12,73 +11,11 @@ from edgeflex_tflite.memory.homes import Home
 from edgeflex_tflite.memory.lifetimes import FOREVER, Lifetime, lifetimes
 from edgeflex_tflite.memory.ordering import hash_set_order, introsort
 from edgeflex_tflite.memory.placement import Placed, Request, extent_bytes, place, placing_key
+from edgeflex_tflite.memory.plan import Allocation, ArenaPlan
 from edgeflex_tflite.memory.prepare import Prepared, prepare, real_indices
 from edgeflex_tflite.memory.sharing import shared_buffers
 
-
-@dataclass(frozen=True)
-class Allocation:
-    """One placed buffer.
-
-    Attributes:
-        tensor: Index of the tensor that owns it; indices behind the file's are kernels' scratch tensors.
-        name: Name of that tensor.
-        sharers: Indices of further tensors that live in the same buffer.
-        bytes: Size.
-        offset_bytes: Distance from the begin of its arena.
-        first_op: Index of the op before which it is placed.
-        last_op: Index of the last op that needs it; the graph's last op when it is never freed.
-        persistent: Lies in the persistent arena.
-    """
-
-    tensor: int
-    name: str
-    sharers: tuple[int, ...]
-    bytes: int
-    offset_bytes: int
-    first_op: int
-    last_op: int
-    persistent: bool
-
-
-@dataclass(frozen=True)
-class ArenaPlan:
-    """The memory plan of one graph, graph inputs and outputs included, constants not.
-
-    Attributes:
-        graph_index: Position of the graph in the file.
-        peak_bytes: Size of the arena that ops reuse one after the other.
-        persistent_bytes: Size of the arena that is never reused: variables, dequantized constants, row sums.
-        lower_bound_bytes: Largest sum of live bytes over the ops; no plan can do with less.
-        peak_op: Index and type of the op that sets the peak: of those during which the furthest buffer is live,
-            the one with the most live bytes. None for a graph without ops.
-        live_at_peak: The arena's buffers that are live during that op, by offset.
-        timeline_bytes: For each op, the sum of the arena's live bytes.
-        allocations: All buffers of both arenas, by offset.
-        unmodelled_ops: Op types whose kernels' scratch tensors are unknown; the plan counts none for them.
-        dynamic_tensors: Names of tensors that get heap blocks of their own; not counted.
-        planned_ops: Number of ops that are planned before the first inference: all, unless an op's outputs
-            cannot be sized before it has run.
-        callees: Plans of the graphs that this one's control flow runs, each with arenas of its own.
-    """
-
-    graph_index: int
-    peak_bytes: int
-    persistent_bytes: int
-    lower_bound_bytes: int
-    peak_op: tuple[int, str] | None
-    live_at_peak: tuple[Allocation, ...]
-    timeline_bytes: tuple[int, ...]
-    allocations: tuple[Allocation, ...]
-    unmodelled_ops: tuple[str, ...]
-    dynamic_tensors: tuple[str, ...]
-    planned_ops: int
-    callees: tuple[ArenaPlan, ...]
-
-    @property
-    def total_bytes(self) -> int:
-        """Both arenas together with those of the callees, which live at the same time."""
-        return self.peak_bytes + self.persistent_bytes + sum(plan.total_bytes for plan in self.callees)
+_PLANNED = (Home.ARENA, Home.PERSISTENT)
 
 
 def plan_arena(model: bytes | str | Path, *, graph: int = 0, num_threads: int = 1) -> ArenaPlan:
@@ -137,6 +74,7 @@ def _plan(prepared: Prepared, called: tuple[ArenaPlan, ...]) -> ArenaPlan:
             n for n, home in zip(prepared.names, prepared.homes, strict=True) if home is Home.DYNAMIC
         ),
         planned_ops=prepared.last_op + 1,
+        open_shapes=tuple(t.name for t in graph.tensors if t.unknown_shape and prepared.homes[t.index] in _PLANNED),
         callees=called,
     )
 
@@ -154,7 +92,7 @@ def _requests(
     holding = {
         t: owners[t] for t in met if t in owners and homes[owners[t]] is Home.ARENA and sizes[owners[t]] == sizes[t]
     }
-    return [r for r in ordered if r.tensor not in holding], holding
+    return [r for r in ordered if r.bytes and r.tensor not in holding], holding
 
 
 def _meeting_order(prepared: Prepared) -> list[int]:

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from edgeflex_tflite.errors import UserError
 from edgeflex_tflite.memory.control import callees, changes_shapes, without_forwarded_outputs
 from edgeflex_tflite.memory.graph import OPTIONAL, Graph, Op
 from edgeflex_tflite.memory.homes import Home, changed_homes, first_home, has_unknown_shape, stops_preparation
-from edgeflex_tflite.memory.temporaries import Setting, rule_for
+from edgeflex_tflite.memory.scratch import Rule, Setting, Temporary
+from edgeflex_tflite.memory.temporaries import rule_for
 
 _RESOURCE_ID_BYTES = 4
 """A VAR_HANDLE keeps the number of its variable (`tflite/kernels/var_handle.cc`)."""
@@ -120,13 +122,22 @@ class _Preparation:
         rule, first = self.rules[op.index], self.reserved_at_load[op.index]
         if rule is None:
             return
-        wanted = rule.temporaries(Setting(self.graph, op, self.homes, self.num_threads))
+        wanted = self._wanted(op, rule)
         if first is None:
             first = self._reserve(len(wanted) if rule.reserved is None else rule.reserved)
         for index, temporary in enumerate(wanted, first):
             self.names[index] = f"{op.name} #{op.index} {temporary.role}"
             self.sizes[index], self.homes[index] = temporary.bytes, temporary.home
         self.temporaries[op.index] = tuple(range(first, first + len(wanted)))
+
+    def _wanted(self, op: Op, rule: Rule) -> list[Temporary]:
+        try:
+            return rule.temporaries(Setting(self.graph, op, self.homes, self.num_threads))
+        except (IndexError, KeyError, ValueError, ZeroDivisionError) as error:
+            message = (
+                f"Op {op.index} ({op.name}) has tensors that its kernel refuses: load the model in LiteRT to see why."
+            )
+            raise UserError(message) from error
 
     def _reserve(self, count: int) -> int:
         first = len(self.sizes)

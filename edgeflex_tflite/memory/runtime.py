@@ -13,7 +13,9 @@ import numpy as np
 from edgeflex_tflite.errors import UserError
 from edgeflex_tflite.memory.control import adapt_callees
 from edgeflex_tflite.memory.graph import PACKED_DTYPES, UNSIZED_DTYPES, Graph, load_graphs, tensor_bytes
+from edgeflex_tflite.memory.homes import Home
 from edgeflex_tflite.memory.placement import ALIGNMENT_BYTES
+from edgeflex_tflite.memory.prepare import prepare
 
 Span = tuple[int, int]
 """Address and bytes."""
@@ -60,6 +62,8 @@ class ArenaMeasurement:
 def measure_arena(path: str | Path, *, graph: int = 0, num_threads: int = 1) -> ArenaMeasurement:
     """Load a file in the interpreter without delegates, allocate its tensors and read their addresses.
 
+    Which tensors are kept for good is taken from the kernels' table; where they lie is measured.
+
     Args:
         path: A .tflite file.
         graph: Position of the graph in the file.
@@ -68,18 +72,18 @@ def measure_arena(path: str | Path, *, graph: int = 0, num_threads: int = 1) -> 
     Raises:
         UserError: There is no such file, it is not a .tflite flatbuffer, or LiteRT cannot load it.
     """
-    parsed = adapt_callees(load_graphs(path))[graph]
+    graphs = adapt_callees(load_graphs(path))
+    parsed, homes = graphs[graph], prepare(graphs, graph, num_threads).homes
     memory = _Memory(_allocated(Path(path), graph, num_threads), parsed)
     blocks = cluster(memory.spans)
     arena = _holding(blocks, {*parsed.inputs, *parsed.outputs} - parsed.borrowed)
-    rest = [b for b in blocks if b is not arena]
-    persistent = _persistent(rest, memory)
+    persistent = _holding(blocks, {i for i, home in enumerate(homes) if home is Home.PERSISTENT})
     return ArenaMeasurement(
         peak_bytes=arena.bytes if arena else None,
         persistent_bytes=persistent.bytes if persistent else 0,
         arena=arena,
         persistent=persistent,
-        others=tuple(b for b in rest if b is not persistent),
+        others=tuple(b for b in blocks if b not in (arena, persistent)),
         addresses={i: address for i, (address, _) in memory.spans.items()},
         sizes_bytes={i: size for i, (_, size) in memory.spans.items()},
     )
@@ -110,19 +114,9 @@ def _holding(blocks: Collection[Block], tensors: set[int]) -> Block | None:
     return next((b for b in blocks if tensors.intersection(b.tensors)), None)
 
 
-def _persistent(blocks: Collection[Block], memory: _Memory) -> Block | None:
-    """The block with a variable or a dequantized constant, or else the one with most of the kernels' tensors."""
-    aligned = [b for b in blocks if all(memory.spans[i][0] % ALIGNMENT_BYTES == 0 for i in b.tensors)]
-    graph = memory.graph
-    kept = {t.index for t in graph.tensors if t.is_variable}
-    kept |= {i for op in graph.ops if op.name in ("DEQUANTIZE", "DENSIFY") for i in op.outputs}
-    added = [b for b in aligned if all(i >= len(graph.tensors) for i in b.tensors)]
-    return _holding(aligned, kept) or max(added, key=lambda b: len(b.tensors), default=None)
-
-
 def _allocated(path: Path, graph: int, num_threads: int) -> Any:
     """The wrapper around the C++ interpreter, tensors allocated."""
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType  # noqa: PLC0415  it loads the runtime
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     try:
         interpreter = Interpreter(

@@ -68,8 +68,10 @@ def _refuse_unsupported(model: nn.Module) -> None:
         raise _refusal(f"global_pool={model.global_pool!r} (supported: {', '.join(SUPPORTED_POOLING)})")
     if not isinstance(model.head, nn.Linear):
         raise UserError("the model has no classification head: give --num_classes and a checkpoint that has one")
-    if type(model.patch_embed) is not timm_layers.PatchEmbed or not isinstance(model.patch_embed.norm, nn.Identity):
-        raise _refusal(f"{type(model.patch_embed).__name__} with {type(model.patch_embed.norm).__name__}")
+    if type(model.patch_embed) is not timm_layers.PatchEmbed:
+        raise _refusal(f"{type(model.patch_embed).__name__} instead of patches")
+    if not isinstance(model.patch_embed.norm, nn.Identity):
+        raise _refusal(f"PatchEmbed with {type(model.patch_embed.norm).__name__}")
     for block in model.blocks:
         if type(block) is not timm_vit.Block:
             raise _refusal(f"{type(block).__name__} blocks")
@@ -189,8 +191,9 @@ def _norm(norm: nn.Module) -> nn.Module:
     if isinstance(norm, nn.Identity):
         return nn.Identity()
     if isinstance(norm, nn.LayerNorm):
-        bias = norm.bias.clone() if norm.bias is not None else torch.zeros_like(norm.weight)
-        return Norm(norm.weight.clone(), bias, norm.eps)
+        weight = norm.weight.clone() if norm.weight is not None else torch.ones(norm.normalized_shape)
+        bias = norm.bias.clone() if norm.bias is not None else torch.zeros_like(weight)
+        return Norm(weight, bias, norm.eps)
     raise _refusal(f"the norm {type(norm).__name__}")
 
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
-from edgeflex_tflite.artifacts import Accuracy, ActivationProfile, AwqGroup, Metrics, Proportion, PrunePlan
+from edgeflex_tflite.artifacts import Accuracy, ActivationProfile, AwqGroup, Metrics, Parity, Proportion, PrunePlan
 from edgeflex_tflite.bundle.manifest import Origin
 from edgeflex_tflite.recipe import MEGABYTE
 from edgeflex_tflite.report.plan import precision_rows
 
 if TYPE_CHECKING:
-    from edgeflex_tflite.steps import Run
+    from edgeflex_tflite.run import Run
 
 OUTLIER_SITES = 5
 
@@ -34,8 +34,7 @@ def report(
         "## What was done\n\n" + _widths_table(plan),
         _precision_table(run),
         _awq_text(groups),
-        f"The lowered graph before quantization agrees with torch to {metrics.parity.max_relative_difference:.1e} of the largest "
-        f"logit ({metrics.parity.max_abs_difference:.1e} absolute, {metrics.parity.images} images, bound {metrics.parity.bound:.0e}). "
+        _parity_text(metrics.parity),
         "Every site's weights were read back from the file and are of the planned type.",
         "## Activations\n\n" + _outlier_table(profile),
         f"Profiled on {profile.images} calibration images; sites that were never called: "
@@ -49,7 +48,8 @@ def report(
 def _headline(metrics: Metrics) -> str:
     share = metrics.memory.total_bytes / metrics.dense_memory.total_bytes
     return (
-        f"The file needs {_mb(metrics.memory.total_bytes)} MB of weights and arena, {share:.1%} of what the FP32 model needs. "
+        f"The file needs {_mb(metrics.memory.total_bytes)} MB of weights and arena, {share:.1%} of what the FP32 model "
+        "needs. "
         f"Its top-1 is {metrics.file.top1.percent:.2f} %, {metrics.drop_points:+.2f} points below the FP32 torch model "
         f"({metrics.drop_low_points:+.2f} to {metrics.drop_high_points:+.2f}). MB are 1,000,000 bytes."
     )
@@ -111,7 +111,15 @@ def _awq_text(groups: Sequence[AwqGroup]) -> str:
     gain = 1 - sum(group.error for group in groups) / max(plain, 1e-30)
     return (
         f"AWQ scaled {len(scaled)} of {len(groups)} groups of linears, at exponents up to "
-        f"{max(group.alpha for group in groups):.2f}, and took {gain:.0%} off the rounding error of their blocks' outputs."
+        f"{max(group.alpha for group in groups):.2f}, and took {gain:.0%} off the rounding error of their blocks' "
+        "outputs."
+    )
+
+
+def _parity_text(parity: Parity) -> str:
+    return (
+        f"The lowered graph before quantization agrees with torch to {parity.max_relative_difference:.1e} of the "
+        f"largest logit ({parity.max_abs_difference:.1e} absolute, {parity.images} images, bound {parity.bound:.0e})."
     )
 
 

@@ -12,7 +12,7 @@ from edgeflex_tflite.recipe import MEGABYTE
 from edgeflex_tflite.resources import Needs
 
 if TYPE_CHECKING:
-    from edgeflex_tflite.steps import Run
+    from edgeflex_tflite.run import Run
 
 
 def precision_rows(plan: PrecisionPlan) -> list[tuple[str, int, str]]:

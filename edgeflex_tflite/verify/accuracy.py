@@ -19,7 +19,7 @@ def collect_logits(
     model: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
     batches: Iterable[tuple[NDArray[np.uint8], NDArray[np.int64]]],
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Logits `[n, classes]` and labels `[n]` of a model over batches of pixels `uint8 [B, 3, H, W]` and labels `[B]`."""
+    """Logits `[n, classes]` and labels `[n]` over batches of pixels `uint8 [B, 3, H, W]` and labels `[B]`."""
     logits, labels = [], []
     for pixels, batch_labels in batches:
         logits.append(model(pixels))

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from edgeflex_tflite.errors import VerificationError
 
 MOST_SATURATED_SHARE = 0.05
-"""Of the images, how many may have two or more logits at an end of the integer range, where they cannot be told apart."""
+"""So many images may have two or more logits at an end of the integer range, where they cannot be told apart."""
 
 
 def check_outputs(logits: NDArray[np.float32], expected: NDArray[np.float32], saturated: NDArray[np.int64]) -> None:

@@ -23,7 +23,7 @@ def check_parity(actual: NDArray[np.float32], expected: NDArray[np.float32]) -> 
     parity = Parity(len(actual), float(difference.max()), float((difference / np.maximum(scale, 1e-12)).max()), BOUND)
     if not parity.max_relative_difference <= BOUND:
         raise VerificationError(
-            f"the lowered FP32 graph differs from the torch model by {parity.max_relative_difference:.1e} of the largest "
-            f"logit (bound {BOUND:.0e}, {parity.images} images)"
+            f"the lowered FP32 graph differs from the torch model by {parity.max_relative_difference:.1e} of the "
+            f"largest logit (bound {BOUND:.0e}, {parity.images} images)"
         )
     return parity

@@ -1,0 +1,85 @@
+"""What every stage of a run shares, decided before the first long one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from torch import Tensor, nn
+
+from edgeflex_tflite.artifacts import InputSpec, MemoryCost, PrecisionPlan
+from edgeflex_tflite.data import Data
+from edgeflex_tflite.errors import UserError
+from edgeflex_tflite.lower.predict import predict_memory
+from edgeflex_tflite.models.edge import EdgeViT
+from edgeflex_tflite.models.sites import compute_sites, weight_sites
+from edgeflex_tflite.models.translate import to_edge_form
+from edgeflex_tflite.profiling.blocks import Tokens, embed
+from edgeflex_tflite.quantize.plan import plan_precision
+from edgeflex_tflite.recipe import Recipe
+from edgeflex_tflite.report.console import Console
+
+TORCH_BATCH = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What every stage of a run shares.
+
+    Attributes:
+        source: timm's model, as it came; `dense` is its edge form.
+        data: calibration and evaluation images.
+        spec: what the file takes as its image.
+        precisions: of every site.
+        dense_cost, float_cost: predicted for the file without any pruning, in the planned precisions and in FP32.
+        labels: a name for each class.
+        threads: of torch and the interpreter.
+    """
+
+    source: nn.Module
+    dense: EdgeViT
+    data: Data
+    recipe: Recipe
+    spec: InputSpec
+    precisions: PrecisionPlan
+    dense_cost: MemoryCost
+    float_cost: MemoryCost
+    labels: tuple[str, ...]
+    threads: int
+    console: Console
+
+    @property
+    def dense_widths(self) -> tuple[int, ...]:
+        return tuple(block.mlp.width for block in self.dense.blocks)
+
+    def calibration_batches(self) -> Iterator[Tensor]:
+        """Normalized calibration images, `float32 [B, 3, H, W]`."""
+        normalize = self.data.evaluation.preprocessing.normalize
+        return (normalize(pixels) for pixels in self.data.calibration.pixels.split(TORCH_BATCH))
+
+    def calibration_tokens(self) -> Tokens:
+        return embed(self.dense, self.console.progress(list(self.calibration_batches()), "embed"))
+
+
+def prepare(
+    model: nn.Module, data: Data, recipe: Recipe, labels: tuple[str, ...] | None, threads: int, console: Console
+) -> Run:
+    """Everything that is decided before the first long stage.
+
+    Raises:
+        UserError: the model has no edge form, or recipe or images do not fit it.
+    """
+    dense = to_edge_form(model)
+    preprocessing = data.evaluation.preprocessing
+    size = (preprocessing.height, preprocessing.width)
+    if size != dense.img_size:
+        raise UserError(
+            f"the images are {size[0]}x{size[1]} and the model takes {dense.img_size}: give --img_size={size[0]}"
+        )
+    spec = InputSpec(recipe.input_layout, recipe.input_range, preprocessing.mean, preprocessing.std, *size)
+    precisions = plan_precision(recipe, weight_sites(dense), compute_sites(dense))
+    widths = [block.mlp.width for block in dense.blocks]
+    float_cost, dense_cost = predict_memory(dense, widths, precisions, spec, threads)
+    classes = dense.head.out_features
+    names = labels or data.evaluation.source.class_names or tuple(str(index) for index in range(classes))
+    return Run(model, dense, data, recipe, spec, precisions, dense_cost, float_cost, names, threads, console)
