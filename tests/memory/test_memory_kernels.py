@@ -1,0 +1,440 @@
+"""Every kernel's scratch tensors and outputs, planned and then really allocated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from memory_agreement import differences
+from memory_tiny import Tiny
+
+from edgeflex_tflite.memory import plan_arena
+
+Case = Callable[[Tiny], tuple[list[int], list[int]]]
+CASES: dict[str, Case] = {}
+
+
+def case(function: Case) -> Case:
+    CASES[function.__name__] = function
+    return function
+
+
+def scales(count: int) -> list[float]:
+    return [0.5 + i for i in range(count)]
+
+
+def dense(t: Tiny, weights: int, batch: int, depth: int, units: int, **options: bool) -> tuple[list[int], list[int]]:
+    """A FULLY_CONNECTED between two other ops, so that its scratch tensors must find room."""
+    x, h, y, z = t.tensor(batch, depth), t.tensor(batch, depth), t.tensor(batch, units), t.tensor(batch, units)
+    t.op("RELU", [x], [h])
+    t.op("FULLY_CONNECTED", [h, weights, -1], [y], table="FullyConnectedOptions", version=9, **options)
+    t.op("RELU", [y], [z])
+    return [x], [z]
+
+
+@case
+def dense_float(t: Tiny) -> tuple[list[int], list[int]]:
+    return dense(t, t.constant(np.zeros((24, 40))), 7, 40, 24)
+
+
+@case
+def dense_dynamic_int8(t: Tiny) -> tuple[list[int], list[int]]:
+    return dense(t, t.constant(np.zeros((24, 40)), "INT8", scales(24)), 7, 40, 24, asymmetricQuantizeInputs=True)
+
+
+@case
+def dense_dynamic_int8_one_scale(t: Tiny) -> tuple[list[int], list[int]]:
+    return dense(t, t.constant(np.zeros((24, 40)), "INT8", [0.5]), 1, 40, 24)
+
+
+@case
+def dense_int4_packed_one_row(t: Tiny) -> tuple[list[int], list[int]]:
+    return dense(t, t.packed(24, 64), 1, 64, 24)
+
+
+@case
+def dense_int4_packed_three_rows(t: Tiny) -> tuple[list[int], list[int]]:
+    return dense(t, t.packed(22, 48), 3, 48, 22)
+
+
+@case
+def dense_int4_packed_many_rows(t: Tiny) -> tuple[list[int], list[int]]:
+    return dense(t, t.packed(21, 70), 17, 70, 21)
+
+
+@case
+def dense_int4_too_shallow(t: Tiny) -> tuple[list[int], list[int]]:
+    return dense(t, t.packed(24, 30), 5, 30, 24)
+
+
+@case
+def dense_int4_too_few_units(t: Tiny) -> tuple[list[int], list[int]]:
+    return dense(t, t.packed(3, 64), 5, 64, 3)
+
+
+@case
+def dense_int4_odd_depth(t: Tiny) -> tuple[list[int], list[int]]:
+    return dense(t, t.packed(8, 33), 5, 33, 8)
+
+
+@case
+def dense_int2(t: Tiny) -> tuple[list[int], list[int]]:
+    return dense(t, t.packed(24, 64, dtype="INT2"), 5, 64, 24)
+
+
+@case
+def dense_computed_weights(t: Tiny) -> tuple[list[int], list[int]]:
+    w, v = t.tensor(24, 40), t.tensor(24, 40)
+    inputs, outputs = dense(t, v, 3, 40, 24)
+    t.op("RELU", [w], [v])
+    t.operators.insert(0, t.operators.pop())
+    return [*inputs, w], outputs
+
+
+@case
+def dense_float16_weights(t: Tiny) -> tuple[list[int], list[int]]:
+    half, whole = t.constant(np.zeros((24, 40)), "FLOAT16"), t.tensor(24, 40)
+    t.op("DEQUANTIZE", [half], [whole])
+    return dense(t, whole, 7, 40, 24)
+
+
+@case
+def dense_static_int8(t: Tiny) -> tuple[list[int], list[int]]:
+    x, y = t.tensor(5, 40, dtype="INT8", scales=[0.1]), t.tensor(5, 24, dtype="INT8", scales=[0.1])
+    w = t.constant(np.zeros((24, 40)), "INT8", scales(24))
+    t.op("FULLY_CONNECTED", [x, w, -1], [y], table="FullyConnectedOptions", version=9)
+    return [x], [y]
+
+
+def conv(
+    t: Tiny, data: str, weights: int, filters: tuple[int, ...], size: int = 9, out: int = 9, **options: int
+) -> tuple[list[int], list[int]]:
+    """A CONV_2D over a square image; `filters` are count, height, width, channels."""
+    quantized = [0.1] if data != "FLOAT32" else []
+    channels = options.pop("channels", filters[3])
+    x, y = (t.tensor(1, n, n, c, dtype=data, scales=quantized) for n, c in ((size, channels), (out, filters[0])))
+    h, z = (t.tensor(1, n, n, c, dtype=data, scales=quantized) for n, c in ((size, channels), (out, filters[0])))
+    bias = t.constant(np.zeros(filters[0]), "FLOAT32" if data == "FLOAT32" else "INT32", quantized and [0.01])
+    t.op("ABS" if data == "FLOAT32" else "RELU", [x], [h])
+    options = {"strideW": 1, "strideH": 1, **options}
+    t.op("CONV_2D", [h, weights, bias], [y], table="Conv2DOptions", version=6, **options)
+    t.op("RELU", [y], [z])
+    return [x], [z]
+
+
+@case
+def conv_float(t: Tiny) -> tuple[list[int], list[int]]:
+    return conv(t, "FLOAT32", t.constant(np.zeros((8, 3, 3, 4))), (8, 3, 3, 4))
+
+
+@case
+def conv_float_patches(t: Tiny) -> tuple[list[int], list[int]]:
+    return conv(t, "FLOAT32", t.constant(np.zeros((8, 3, 3, 4))), (8, 3, 3, 4), out=3, strideW=3, strideH=3)
+
+
+@case
+def conv_float_pointwise(t: Tiny) -> tuple[list[int], list[int]]:
+    return conv(t, "FLOAT32", t.constant(np.zeros((8, 1, 1, 4))), (8, 1, 1, 4))
+
+
+@case
+def conv_float_pointwise_strided(t: Tiny) -> tuple[list[int], list[int]]:
+    return conv(t, "FLOAT32", t.constant(np.zeros((8, 1, 1, 4))), (8, 1, 1, 4), out=5, strideW=2, strideH=2)
+
+
+@case
+def conv_float_dilated(t: Tiny) -> tuple[list[int], list[int]]:
+    weights = t.constant(np.zeros((8, 3, 3, 4)))
+    return conv(t, "FLOAT32", weights, (8, 3, 3, 4), dilationWFactor=2, dilationHFactor=2)
+
+
+@case
+def conv_float_grouped(t: Tiny) -> tuple[list[int], list[int]]:
+    return conv(t, "FLOAT32", t.constant(np.zeros((8, 3, 3, 2))), (8, 3, 3, 2), channels=4)
+
+
+@case
+def conv_float_computed_weights(t: Tiny) -> tuple[list[int], list[int]]:
+    half, whole = t.constant(np.zeros((8, 3, 3, 4)), "FLOAT16"), t.tensor(8, 3, 3, 4)
+    t.op("DEQUANTIZE", [half], [whole])
+    return conv(t, "FLOAT32", whole, (8, 3, 3, 4))
+
+
+@case
+def conv_dynamic_int8(t: Tiny) -> tuple[list[int], list[int]]:
+    return conv(t, "FLOAT32", t.constant(np.zeros((8, 3, 3, 4)), "INT8", scales(8)), (8, 3, 3, 4))
+
+
+@case
+def conv_dynamic_int8_equal_scales(t: Tiny) -> tuple[list[int], list[int]]:
+    return conv(t, "FLOAT32", t.constant(np.zeros((8, 3, 3, 4)), "INT8", [0.5] * 8), (8, 3, 3, 4))
+
+
+@case
+def conv_dynamic_int8_pointwise(t: Tiny) -> tuple[list[int], list[int]]:
+    return conv(t, "FLOAT32", t.constant(np.zeros((8, 1, 1, 4)), "INT8", scales(8)), (8, 1, 1, 4))
+
+
+@case
+def conv_dynamic_int8_grouped(t: Tiny) -> tuple[list[int], list[int]]:
+    weights = t.constant(np.zeros((8, 3, 3, 2)), "INT8", scales(8))
+    return conv(t, "FLOAT32", weights, (8, 3, 3, 2), channels=4)
+
+
+@case
+def conv_dynamic_int4(t: Tiny) -> tuple[list[int], list[int]]:
+    return conv(t, "FLOAT32", t.packed(8, 3, 3, 4, scales=scales(8)), (8, 3, 3, 4))
+
+
+@case
+def conv_static_int8(t: Tiny) -> tuple[list[int], list[int]]:
+    return conv(t, "INT8", t.constant(np.zeros((8, 3, 3, 4)), "INT8", scales(8)), (8, 3, 3, 4))
+
+
+def depthwise(t: Tiny, weights: int) -> tuple[list[int], list[int]]:
+    x, y, z = (t.tensor(2, 6, 6, 4) for _ in range(3))
+    options = {"strideW": 1, "strideH": 1, "depthMultiplier": 1}
+    bias = t.constant(np.zeros(4))
+    t.op("DEPTHWISE_CONV_2D", [x, weights, bias], [y], table="DepthwiseConv2DOptions", version=6, **options)
+    t.op("RELU", [y], [z])
+    return [x], [z]
+
+
+@case
+def depthwise_float(t: Tiny) -> tuple[list[int], list[int]]:
+    return depthwise(t, t.constant(np.zeros((1, 3, 3, 4))))
+
+
+@case
+def depthwise_dynamic_int8(t: Tiny) -> tuple[list[int], list[int]]:
+    weights = t.constant(np.zeros((1, 3, 3, 4)), "INT8", scales(4))
+    t.tensors[weights].quantization.quantizedDimension = 3
+    return depthwise(t, weights)
+
+
+def transpose_conv(t: Tiny, weights: int) -> tuple[list[int], list[int]]:
+    x, y, z = t.tensor(1, 4, 4, 6), t.tensor(1, 8, 8, 5), t.tensor(1, 8, 8, 5)
+    shape = t.constant([1, 8, 8, 5], "INT32")
+    options = {"strideW": 2, "strideH": 2}
+    t.op("TRANSPOSE_CONV", [shape, weights, x], [y], table="TransposeConvOptions", version=2, **options)
+    t.op("RELU", [y], [z])
+    return [x], [z]
+
+
+@case
+def transpose_conv_dynamic_int8(t: Tiny) -> tuple[list[int], list[int]]:
+    return transpose_conv(t, t.constant(np.zeros((5, 3, 3, 6)), "INT8", scales(5)))
+
+
+@case
+def conv_3d(t: Tiny) -> tuple[list[int], list[int]]:
+    x, y, z = t.tensor(1, 4, 5, 6, 2), t.tensor(1, 4, 5, 6, 3), t.tensor(1, 4, 5, 6, 3)
+    strides = {f"stride{axis}": 1 for axis in "DHW"}
+    t.op("CONV_3D", [x, t.constant(np.zeros((2, 3, 3, 2, 3)))], [y], table="Conv3DOptions", **strides)
+    t.op("RELU", [y], [z])
+    return [x], [z]
+
+
+@case
+def transpose_conv_float(t: Tiny) -> tuple[list[int], list[int]]:
+    return transpose_conv(t, t.constant(np.zeros((5, 3, 3, 6))))
+
+
+def matmul(t: Tiny, left: int, right: int, result: tuple[int, ...], **options: bool) -> int:
+    y, z = t.tensor(*result), t.tensor(*result)
+    t.op("BATCH_MATMUL", [left, right], [y], table="BatchMatMulOptions", version=4, **options)
+    t.op("RELU", [y], [z])
+    return z
+
+
+@case
+def matmul_computed(t: Tiny) -> tuple[list[int], list[int]]:
+    a, b = t.tensor(2, 3, 5, 7), t.tensor(2, 3, 7, 11)
+    return [a, b], [matmul(t, a, b, (2, 3, 5, 11))]
+
+
+@case
+def matmul_right_transposed(t: Tiny) -> tuple[list[int], list[int]]:
+    a, b = t.tensor(2, 3, 5, 7), t.tensor(2, 3, 11, 7)
+    return [a, b], [matmul(t, a, b, (2, 3, 5, 11), adjY=True)]
+
+
+@case
+def matmul_both_transposed(t: Tiny) -> tuple[list[int], list[int]]:
+    a, b = t.tensor(3, 7, 5), t.tensor(3, 11, 7)
+    return [a, b], [matmul(t, a, b, (3, 5, 11), adjX=True, adjY=True)]
+
+
+@case
+def matmul_constant_right(t: Tiny) -> tuple[list[int], list[int]]:
+    a = t.tensor(2, 5, 7)
+    return [a], [matmul(t, a, t.constant(np.zeros((2, 7, 11))), (2, 5, 11))]
+
+
+@case
+def matmul_dynamic_int8(t: Tiny) -> tuple[list[int], list[int]]:
+    a = t.tensor(2, 5, 7)
+    return [a], [matmul(t, a, t.constant(np.zeros((2, 7, 11)), "INT8", [0.5]), (2, 5, 11))]
+
+
+@case
+def matmul_dynamic_int8_both_transposed(t: Tiny) -> tuple[list[int], list[int]]:
+    a = t.tensor(2, 7, 5)
+    right = t.constant(np.zeros((2, 11, 7)), "INT8", [0.5])
+    return [a], [matmul(t, a, right, (2, 5, 11), adjX=True, adjY=True)]
+
+
+@case
+def matmul_of_differing_ranks(t: Tiny) -> tuple[list[int], list[int]]:
+    a, b = t.tensor(4, 5, 7), t.tensor(7, 11)
+    return [a, b], [matmul(t, a, b, (4, 5, 11))]
+
+
+def reduction(t: Tiny, name: str, dtype: str, axes: int, quantized: bool = False) -> tuple[list[int], list[int]]:
+    q = [0.1] if quantized else []
+    x, y, z = t.tensor(3, 20, 5, dtype=dtype, scales=q), t.tensor(3, 5, dtype=dtype, scales=q), t.tensor(3, 5)
+    t.op(name, [x, axes], [y], table="ReducerOptions", version=1 if dtype == "BOOL" else 2)
+    t.op("CAST", [y], [z], table="CastOptions")
+    return [x], [z]
+
+
+for name in ("MEAN", "SUM", "REDUCE_PROD", "REDUCE_MAX", "REDUCE_MIN"):
+    for dtype in ("FLOAT32", "INT32", "INT64"):
+        CASES[f"{name.lower()}_{dtype.lower()}"] = lambda t, name=name, dtype=dtype: reduction(
+            t, name, dtype, t.constant([1], "INT32")
+        )
+for name in ("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN"):
+    CASES[f"{name.lower()}_int8"] = lambda t, name=name: reduction(t, name, "INT8", t.constant([1], "INT32"), True)
+for name in ("REDUCE_ANY", "REDUCE_ALL"):
+    CASES[name.lower()] = lambda t, name=name: reduction(t, name, "BOOL", t.constant([1], "INT32"))
+
+
+@case
+def mean_over_computed_axes(t: Tiny) -> tuple[list[int], list[int]]:
+    axes, same = t.tensor(1, dtype="INT32"), t.tensor(1, dtype="INT32")
+    t.op("ABS", [axes], [same], version=5)
+    inputs, outputs = reduction(t, "MEAN", "FLOAT32", same)
+    return [*inputs, axes], outputs
+
+
+@case
+def product_of_known_values(t: Tiny) -> tuple[list[int], list[int]]:
+    x, y, z = t.constant(np.ones((4, 3))), t.tensor(4), t.tensor(4)
+    t.op("REDUCE_PROD", [x, t.constant([1], "INT32")], [y], table="ReducerOptions")
+    a, b = t.tensor(4), t.tensor(4)
+    t.op("ADD", [y, a], [b], table="AddOptions")
+    t.op("RELU", [b], [z])
+    return [a], [z]
+
+
+@case
+def product_of_too_many_known_values(t: Tiny) -> tuple[list[int], list[int]]:
+    x, y, a, b = t.constant(np.ones((9, 3))), t.tensor(9), t.tensor(9), t.tensor(9)
+    t.op("REDUCE_PROD", [x, t.constant([1], "INT32")], [y], table="ReducerOptions")
+    t.op("ADD", [y, a], [b], table="AddOptions")
+    return [a], [b]
+
+
+@case
+def sum_of_many(t: Tiny) -> tuple[list[int], list[int]]:
+    x, y, z = t.tensor(5, 7), t.tensor(5, 7), t.tensor(5, 7)
+    t.op("ADD_N", [x] * 9, [y])
+    t.op("RELU", [y], [z])
+    return [x], [z]
+
+
+@case
+def fourier(t: Tiny) -> tuple[list[int], list[int]]:
+    x, y, z = t.tensor(3, 1, 64), t.tensor(3, 1, 33, dtype="COMPLEX64"), t.tensor(3, 1, 33)
+    t.op("RFFT2D", [x, t.constant([1, 64], "INT32")], [y])
+    t.op("COMPLEX_ABS", [y], [z])
+    return [x], [z]
+
+
+@case
+def svdf_float(t: Tiny) -> tuple[list[int], list[int]]:
+    x, state, y = t.tensor(2, 6), t.tensor(2, 8 * 5, variable=True), t.tensor(2, 8)
+    weights = [t.constant(np.zeros((8, 6))), t.constant(np.zeros((8, 5)))]
+    t.op("SVDF", [x, *weights, -1, state], [y], table="SVDFOptions", rank=1)
+    return [x], [y]
+
+
+@case
+def svdf_dynamic_int8(t: Tiny) -> tuple[list[int], list[int]]:
+    x, state, y = t.tensor(2, 6), t.tensor(2, 8 * 5, variable=True), t.tensor(2, 8)
+    weights = [t.constant(np.zeros(s), "INT8", [0.5]) for s in ((8, 6), (8, 5))]
+    t.op("SVDF", [x, *weights, -1, state], [y], table="SVDFOptions", rank=1, version=2)
+    return [x], [y]
+
+
+def rnn(t: Tiny, dtype: str, name: str, shape: tuple[int, ...], **options: str) -> tuple[list[int], list[int]]:
+    q = [0.5] if dtype == "INT8" else []
+    x, state, y = t.tensor(*shape, 6), t.tensor(2, 8, variable=True), t.tensor(*shape, 8)
+    weights = [t.constant(np.zeros(s), dtype, q) for s in ((8, 6), (8, 8))]
+    t.op(name, [x, *weights, t.constant(np.zeros(8)), state], [y], version=2, **options)
+    return [x], [y]
+
+
+for dtype in ("FLOAT32", "INT8"):
+    CASES[f"rnn_{dtype.lower()}"] = lambda t, dtype=dtype: rnn(t, dtype, "RNN", (2,), table="RNNOptions")
+    CASES[f"sequence_rnn_{dtype.lower()}"] = lambda t, dtype=dtype: rnn(
+        t, dtype, "UNIDIRECTIONAL_SEQUENCE_RNN", (2, 5), table="SequenceRNNOptions"
+    )
+
+
+def lstm(t: Tiny, dtype: str, name: str, shape: tuple[int, ...], **options: str) -> tuple[list[int], list[int]]:
+    """Six inputs, eight cells, five outputs through a projection."""
+    q = [0.5] if dtype == "INT8" else []
+    weights = [t.constant(np.zeros(s), dtype, q) for s in [(8, 6)] * 4 + [(8, 5)] * 4]
+    biases = [t.constant(np.zeros(8)) for _ in range(4)]
+    projection = t.constant(np.zeros((5, 8)), dtype, q)
+    states = [t.tensor(2, 5, variable=True), t.tensor(2, 8, variable=True)]
+    x, y, z = t.tensor(*shape, 6), t.tensor(*shape, 5), t.tensor(*shape, 5)
+    inputs = [x, *weights, -1, -1, -1, *biases, projection, -1, *states]
+    t.op(name, inputs, [y], version=3, **options)
+    t.op("RELU", [y], [z])
+    return [x], [z]
+
+
+for dtype in ("FLOAT32", "INT8"):
+    CASES[f"lstm_{dtype.lower()}"] = lambda t, dtype=dtype: lstm(t, dtype, "LSTM", (2,), table="LSTMOptions")
+    CASES[f"sequence_lstm_{dtype.lower()}"] = lambda t, dtype=dtype: lstm(
+        t, dtype, "UNIDIRECTIONAL_SEQUENCE_LSTM", (2, 3), table="UnidirectionalSequenceLSTMOptions"
+    )
+
+
+@case
+def split_into_equal_parts(t: Tiny) -> tuple[list[int], list[int]]:
+    """Equal sizes and equal first use: only the order of the runtime's hash set tells them apart."""
+    x, h = t.tensor(20, 6), t.tensor(20, 6)
+    parts = [t.tensor(1, 6) for _ in range(20)]
+    t.op("RELU", [x], [h])
+    t.op("SPLIT", [t.constant(0, "INT32"), h], parts, table="SplitOptions", numSplits=20)
+    ends = []
+    for a, b in zip(parts[::2], reversed(parts[1::2]), strict=True):
+        ends.append(t.tensor(1, 6))
+        t.op("MUL", [a, b], [ends[-1]], table="MulOptions")
+    z = t.tensor(10, 6)
+    t.op("CONCATENATION", ends, [z], table="ConcatenationOptions")
+    return [x], [z]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_plan_is_what_the_runtime_allocates(name: str, tmp_path: Path) -> None:
+    t = Tiny()
+    inputs, outputs = CASES[name](t)
+    path = tmp_path / "tiny.tflite"
+    path.write_bytes(t.build(inputs, outputs))
+    assert plan_arena(path).unmodelled_ops == ()
+    assert differences(path) == []
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if n.startswith(("conv", "dense", "sum_of_many"))])
+def test_plan_holds_for_two_threads(name: str, tmp_path: Path) -> None:
+    t = Tiny()
+    inputs, outputs = CASES[name](t)
+    path = tmp_path / "tiny.tflite"
+    path.write_bytes(t.build(inputs, outputs))
+    assert differences(path, num_threads=2) == []
