@@ -29,8 +29,9 @@ class Recipe:
     """A compression recipe.
 
     Attributes:
-        precision: `mixed` (INT8 linears with activations quantized at run time, FP16 at `fp16_sites`, the rest FP32), `fp32`,
-            `fp16` (weights), `int8_dynamic`, `int8_static` (integer inside, float input and output) or `int8_full`.
+        precision: `mixed` (INT8 linears with activations quantized at run time, FP16 at `fp16_sites`, the rest FP32),
+            `fp32`, `fp16` (weights), `int8_dynamic`, `int8_static` (integer inside, float input and output) or
+            `int8_full`.
         memory_budget_mb: weights plus planned arena of the written file, in units of 1,000,000 bytes; None: no budget.
         prune_ratio: share of all MLP neurons to cut; None: as few as the budget asks for.
         prune_score: which neurons go first: `energy`, `mean_abs` (the paper's) or `magnitude`.

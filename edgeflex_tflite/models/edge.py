@@ -58,7 +58,7 @@ class Attention(nn.Module):
     """Multi-head attention `softmax(Q K^T) V` with the softmax scale already inside Q.
 
     Attributes:
-        q, k: linears to `num_heads * key_dim` channels; `q` is a constant `[1, num_heads * key_dim]` for a latent query.
+        q, k: linears to `num_heads * key_dim` channels; `q` of a latent query is a constant `[1, num_heads * key_dim]`.
         v: linear to `num_heads * value_dim` channels.
         q_norm, k_norm: norms over each head's channels, or identities.
         proj: linear from `num_heads * value_dim` channels back to the model's.

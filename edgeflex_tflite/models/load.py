@@ -67,30 +67,46 @@ def load_model(
 
 
 def _check_name(name: str) -> None:
-    if name.startswith(HUB_PREFIXES) or timm.is_model(split_model_name_tag(name)[0]):
+    if name.startswith(HUB_PREFIXES):
+        return
+    architecture, tag = split_model_name_tag(name)
+    if timm.is_model(architecture):
+        _check_tag(name, architecture, tag)
         return
     close = difflib.get_close_matches(name, timm.list_models("*vit*") + timm.list_models("deit*"), n=3)
     hint = f"did you mean {', '.join(close)}?" if close else "timm.list_models('vit_*') lists the supported ones"
     raise UserError(f"unknown model {name!r}: {hint}")
 
 
-def _create(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
+def _check_tag(name: str, architecture: str, tag: str) -> None:
+    try:
+        timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        known = timm.list_pretrained(f"{architecture}.*")
+        raise UserError(
+            f"timm has no {tag!r} weights of {architecture}: it has {', '.join(known) or 'none'}"
+        ) from error
+
+
+def _create(name: str, pretrained: bool, options: dict[str, Any]) -> VisionTransformer:
     try:
         model = timm.create_model(name, pretrained=pretrained, **options)
     except (TypeError, AssertionError, ValueError, KeyError) as error:
         raise UserError(f"timm cannot make {name} with {options}: {error}") from error
     except (OSError, RuntimeError) as error:
-        if not pretrained:
+        if not (pretrained or name.startswith(HUB_PREFIXES)):
             raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"the pretrained weights of {name} cannot be loaded: {reason}; give --checkpoint=FILE instead"
+            f"{name} cannot be loaded: {reason}; give a timm name that the installed timm knows, and --checkpoint=FILE"
         ) from error
     if not isinstance(model, VisionTransformer):
         raise UserError(
-            f"{name} is a {type(model).__name__}, not a VisionTransformer: supported are timm's vit_*, deit_*, deit3_*, "
-            "dinov2, CLIP and SigLIP image towers"
+            f"{name} is a {type(model).__name__}, not a VisionTransformer: supported are timm's vit_*, deit_*, deit3_* "
+            "and dinov2 models, and the image towers of CLIP and SigLIP"
         )
+    if 0 in model.patch_embed.grid_size:
+        raise UserError(f"img_size {options['img_size']} is less than one patch of {name}: give a larger one")
     return model
 
 
@@ -116,7 +132,7 @@ def _classes_of(weights: dict[str, Tensor] | None) -> int | None:
     return head.shape[0] if head is not None else None
 
 
-def _load(model: nn.Module, weights: dict[str, Tensor], checkpoint: str) -> None:
+def _load(model: VisionTransformer, weights: dict[str, Tensor], checkpoint: str) -> None:
     wanted = model.state_dict()
     foreign = UserError(f"checkpoint {checkpoint} is of another architecture than {type(model).__name__}")
     try:

@@ -7,6 +7,7 @@ so an architecture that timm adds later cannot slip through half translated.
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from timm import layers as timm_layers
@@ -29,6 +30,9 @@ from edgeflex_tflite.models.edge import (
 
 EXACTNESS_BOUND = 1e-4
 """Largest difference between the logits of timm's model and of the edge form, relative to the largest logit."""
+
+TimmModule = Any
+"""A module of timm's: what its attributes are is known from here alone."""
 
 SUPPORTED_POOLING = ("token", "avg", "map")
 
@@ -54,11 +58,11 @@ def to_edge_form(model: nn.Module) -> EdgeViT:
     return edge.requires_grad_(False)
 
 
-def _refuse_unsupported(model: nn.Module) -> None:
+def _refuse_unsupported(model: TimmModule) -> None:
     if type(model) is not timm_vit.VisionTransformer:
         raise UserError(
-            f"{type(model).__name__} is not supported: only timm's VisionTransformer is (vit_*, deit_*, deit3_*, dinov2, "
-            "CLIP and SigLIP image towers); choose one of timm.list_models('vit_*')"
+            f"{type(model).__name__} is not supported: only timm's VisionTransformer is (vit_*, deit_*, deit3_*, "
+            "dinov2 and the image towers of CLIP and SigLIP); choose one of timm.list_models('vit_*')"
         )
     if model.in_chans != 3:
         raise _refusal(f"{model.in_chans} input channels")
@@ -85,7 +89,7 @@ def _refusal(part: str) -> UserError:
     return UserError(f"this Vision Transformer uses {part}, which has no edge form; choose another model")
 
 
-def _translate(model: nn.Module) -> EdgeViT:
+def _translate(model: TimmModule) -> EdgeViT:
     prefix, position = _tokens_with_positions(model)
     reads = slice(0, 1) if model.global_pool == "token" else _tokens_pooled(model)
     return EdgeViT(
@@ -104,7 +108,7 @@ def _translate(model: nn.Module) -> EdgeViT:
     )
 
 
-def _tokens_with_positions(model: nn.Module) -> tuple[Tensor, Tensor]:
+def _tokens_with_positions(model: TimmModule) -> tuple[Tensor, Tensor]:
     """Prefix tokens `[P, C]` with their positions added, and patch positions `[N, C]`."""
     channels = model.embed_dim
     tokens = [token[0] for token in (model.cls_token, model.reg_token) if token is not None]
@@ -118,20 +122,21 @@ def _tokens_with_positions(model: nn.Module) -> tuple[Tensor, Tensor]:
     return prefix + position[: len(prefix)], position[len(prefix) :].clone()
 
 
-def _tokens_pooled(model: nn.Module) -> slice:
+def _tokens_pooled(model: TimmModule) -> slice:
     if model.pool_include_prefix or model.num_prefix_tokens == 0:
         return ALL_TOKENS
     return slice(model.num_prefix_tokens, None)
 
 
-def _patch_convolution(conv: nn.Conv2d) -> nn.Conv2d:
-    new = nn.Conv2d(3, conv.out_channels, conv.kernel_size, conv.stride, bias=True)
+def _patch_convolution(conv: TimmModule) -> nn.Conv2d:
+    new = nn.Conv2d(3, conv.out_channels, conv.kernel_size, conv.stride)
+    assert new.bias is not None
     new.weight.copy_(conv.weight)
     new.bias.copy_(conv.bias if conv.bias is not None else torch.zeros(conv.out_channels))
     return new
 
 
-def _block(block: nn.Module) -> Block:
+def _block(block: TimmModule) -> Block:
     attn = block.attn
     q, k, v = _split_linear(attn.qkv, 3)
     q_norm, k_norm = _norm(attn.q_norm), _norm(attn.k_norm)
@@ -145,7 +150,7 @@ def _block(block: nn.Module) -> Block:
     return Block(norm1, Attention(q, k, v, proj, attn.num_heads, q_norm, k_norm), norm2, mlp)
 
 
-def _attention_pool(pool: nn.Module | None) -> AttentionPool | None:
+def _attention_pool(pool: TimmModule | None) -> AttentionPool | None:
     if pool is None:
         return None
     if pool.pos_embed is not None or pool.latent_len != 1 or pool.mlp is None or pool.pool != "token":
@@ -159,7 +164,7 @@ def _attention_pool(pool: nn.Module | None) -> AttentionPool | None:
     return AttentionPool(attn, norm, mlp)
 
 
-def _mlp(mlp: nn.Module) -> Mlp:
+def _mlp(mlp: TimmModule) -> Mlp:
     if not isinstance(mlp.norm, nn.Identity):
         raise _refusal("a norm inside the MLP")
     fc2 = _linear(mlp.fc2)
@@ -197,7 +202,7 @@ def _norm(norm: nn.Module) -> nn.Module:
     raise _refusal(f"the norm {type(norm).__name__}")
 
 
-def _linear(linear: nn.Linear) -> nn.Linear:
+def _linear(linear: TimmModule) -> nn.Linear:
     return _new_linear(linear.weight, linear.bias)
 
 
@@ -208,20 +213,20 @@ def _new_linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     return new
 
 
-def _split_linear(linear: nn.Linear, parts: int) -> list[nn.Linear]:
+def _split_linear(linear: TimmModule, parts: int) -> list[nn.Linear]:
     biases = linear.bias.chunk(parts) if linear.bias is not None else [None] * parts
     return [_new_linear(weight, bias) for weight, bias in zip(linear.weight.chunk(parts), biases, strict=True)]
 
 
 def _with_softmax_scale(q: nn.Linear, q_norm: nn.Module, scale: float) -> tuple[nn.Linear, nn.Module]:
     """Move `1/sqrt(head_dim)` into Q, or into the norm over each head's channels where there is one."""
-    scaled = q_norm if isinstance(q_norm, Norm) else q
+    scaled: Any = q_norm if isinstance(q_norm, Norm) else q
     scaled.weight.mul_(scale)
     scaled.bias.mul_(scale)
     return q, q_norm
 
 
-def _with_layer_scale(linear: nn.Linear, layer_scale: nn.Module) -> nn.Linear:
+def _with_layer_scale(linear: nn.Linear, layer_scale: TimmModule) -> nn.Linear:
     if isinstance(layer_scale, nn.Identity):
         return linear
     gamma = layer_scale.gamma
@@ -230,7 +235,7 @@ def _with_layer_scale(linear: nn.Linear, layer_scale: nn.Module) -> nn.Linear:
 
 def _fold_shift(norm: nn.Module, readers: list[nn.Linear]) -> None:
     """Move a LayerNorm's shift into the biases of all linears that read it: `W(x + beta) + b = Wx + (W beta + b)`."""
-    if not isinstance(norm, Norm):
+    if not isinstance(norm, Norm) or norm.bias is None:
         return
     for linear in readers:
         linear.bias.add_(linear.weight @ norm.bias)
@@ -244,8 +249,9 @@ def _centre_residual_stream(edge: EdgeViT) -> None:
     if nothing but LayerNorms reads the stream: a model without a final norm is left as it is.
     """
     final = edge.norm if isinstance(edge.norm, Norm) else edge.fc_norm
-    readers = [norm for block in edge.blocks for norm in (block.norm1, block.norm2)] + [final]
-    if not all(isinstance(norm, Norm) for norm in readers) or (edge.pooling == "map" and final is edge.fc_norm):
+    candidates = [norm for block in edge.blocks for norm in (block.norm1, block.norm2)] + [final]
+    readers = [norm for norm in candidates if isinstance(norm, Norm)]
+    if len(readers) < len(candidates) or (edge.pooling == "map" and final is edge.fc_norm):
         return
     if isinstance(edge.norm_pre, Norm):
         edge.norm_pre = nn.Sequential(edge.norm_pre, Centre())
@@ -261,6 +267,7 @@ def _centre_residual_stream(edge: EdgeViT) -> None:
 
 
 def _centre_output(layer: nn.Linear | nn.Conv2d) -> None:
+    assert layer.bias is not None
     layer.weight.sub_(layer.weight.mean(dim=0, keepdim=True))
     layer.bias.sub_(layer.bias.mean())
 

@@ -28,19 +28,16 @@ def advance(block: Block, tokens: Tokens) -> Tokens:
 def logits_from(model: EdgeViT, first: int, tokens: Tokens) -> Tensor:
     """Logits `[images, num_classes]` when `tokens` enter block number `first`."""
     with torch.inference_mode():
-        outputs = []
-        for x in tokens:
-            for block in model.blocks[first:]:
-                x = block(x)
-            outputs.append(model.classify(x[..., model.reads, :]))
-        return torch.cat(outputs)
+        for block in model.blocks[first:]:
+            tokens = advance(block, tokens)
+        return torch.cat([model.classify(x[..., model.reads, :]) for x in tokens])
 
 
 def mlp_inputs(block: Block, tokens: Tokens) -> Iterator[tuple[Tensor, Tensor]]:
     """For each batch, the residual stream after attention and the hidden activations that fc2 reads."""
     with torch.inference_mode():
-        for x in tokens:
-            x = block.after_attention(x)
+        for entering in tokens:
+            x = block.after_attention(entering)
             yield x, block.mlp.hidden(block.norm2(x))
 
 

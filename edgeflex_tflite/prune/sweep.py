@@ -63,10 +63,8 @@ def prune(
     """
     model = copy.deepcopy(model)
     cuts = []
-    for block, cut in zip(progress(model.blocks, "prune blocks"), plan.cuts, strict=True):
-        if cut.width < cut.dense_width:
-            cut = _cut_block_(block, tokens, cut, recipe)
-        cuts.append(cut)
+    for block, planned in zip(progress(model.blocks, "prune blocks"), plan.cuts, strict=True):
+        cuts.append(_cut_block_(block, tokens, planned, recipe) if planned.width < planned.dense_width else planned)
         tokens = advance(block, tokens)
     return model, PrunePlan(tuple(cuts), plan.predicted_weights_bytes, plan.predicted_arena_bytes)
 

@@ -1,11 +1,11 @@
 """Activation-aware weight quantization (AWQ, arXiv 2306.00978) with folds that are exact.
 
-A scale s on a linear's input channels, `W diag(s)` on `x / s`, leaves the float result alone and moves rounding error away from
-channels with large activations. `x / s` costs nothing where what makes x can absorb it:
+A scale s on a linear's input channels, `W diag(s)` on `x / s`, leaves the float result alone and moves rounding error
+away from channels with large activations. `x / s` costs nothing where what makes x can absorb it:
 
 * LayerNorm -> Q, K, V, and LayerNorm -> fc1 (and gate): into the norm's weight;
 * V -> proj: into V's output channels, since attention mixes tokens, not channels;
-* fc1 -> fc2 of a gated MLP: into fc1's output channels. Through GELU there is no exact fold, so fc2 is left alone there.
+* fc1 -> fc2 of a gated MLP: into fc1's output channels. Through GELU there is no exact fold, so fc2 is left alone.
 """
 
 from __future__ import annotations
@@ -42,27 +42,28 @@ class FoldTarget:
 def fold_targets(block: Block) -> tuple[FoldTarget, ...]:
     """Every exact fold of a block, in the order of its execution."""
     fc1 = ("mlp.fc1",) if block.mlp.gate is None else ("mlp.fc1", "mlp.gate")
-    targets = (
+    targets = [
         FoldTarget("norm1", ("attn.q", "attn.k", "attn.v")),
         FoldTarget("attn.v", ("attn.proj",)),
         FoldTarget("norm2", fc1),
-    )
-    return targets if block.mlp.gate is None else (*targets, FoldTarget("mlp.fc1", ("mlp.fc2",)))
+    ]
+    if block.mlp.gate is not None:
+        targets.append(FoldTarget("mlp.fc1", ("mlp.fc2",)))
+    return tuple(target for target in targets if isinstance(block.get_submodule(target.source), (Norm, nn.Linear)))
 
 
 def fold_(block: Block, target: FoldTarget, scale: Tensor) -> None:
     """Apply a scale `[in_features]` in place; the block computes the same function."""
     source = block.get_submodule(target.source)
+    assert isinstance(source, (Norm, nn.Linear))
     with torch.no_grad():
-        if isinstance(source, Norm):
-            source.weight.div_(scale)
-            if source.bias is not None:
-                source.bias.div_(scale)
-        elif isinstance(source, nn.Linear):
-            source.weight.div_(scale[:, None])
+        source.weight.div_(scale if isinstance(source, Norm) else scale[:, None])
+        if source.bias is not None:
             source.bias.div_(scale)
-        for reader in target.readers:
-            block.get_submodule(reader).weight.mul_(scale)
+        for name in target.readers:
+            reader = block.get_submodule(name)
+            assert isinstance(reader, nn.Linear)
+            reader.weight.mul_(scale)
 
 
 def scale_for(mean_abs: Tensor, alpha: float) -> Tensor:
