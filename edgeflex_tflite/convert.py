@@ -21,7 +21,7 @@ from edgeflex_tflite import recipe as recipes
 from edgeflex_tflite.errors import UserError
 
 if TYPE_CHECKING:
-    pass
+    from edgeflex_tflite.data import Source
 
 DEMO_MODEL = "vit_edgeflex_digits"
 DEMO_DATA, DEMO_CALIBRATION = "demo/test", "demo/train"

@@ -2,7 +2,8 @@
 
     python tools/train_demo_model.py
 
-Takes about five minutes on 2 cores and writes edgeflex_tflite/models/weights/vit_edgeflex_digits.safetensors in half precision.
+Takes about five minutes on 2 cores and writes edgeflex_tflite/models/weights/vit_edgeflex_digits.safetensors, in
+half precision.
 """
 
 from __future__ import annotations

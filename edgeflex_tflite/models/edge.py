@@ -133,9 +133,12 @@ class Block(nn.Module):
             return x + self.attn(normed, normed)
         return x[..., reads, :] + self.attn(normed[..., reads, :], normed)
 
-    def forward(self, x: Tensor, reads: slice = ALL_TOKENS) -> Tensor:
-        x = self.after_attention(x, reads)
+    def after_mlp(self, x: Tensor) -> Tensor:
+        """The residual stream after the MLP, given the one before it."""
         return x + self.mlp(self.norm2(x))
+
+    def forward(self, x: Tensor, reads: slice = ALL_TOKENS) -> Tensor:
+        return self.after_mlp(self.after_attention(x, reads))
 
 
 class Blocks(nn.ModuleList):

@@ -38,6 +38,11 @@ class FoldTarget:
     source: str
     readers: tuple[str, ...]
 
+    @property
+    def in_mlp(self) -> bool:
+        """Whether it lies after the block's attention, whose result it leaves alone."""
+        return self.source in ("norm2", "mlp.fc1")
+
 
 def fold_targets(block: Block) -> tuple[FoldTarget, ...]:
     """Every exact fold of a block, in the order of its execution."""
@@ -88,19 +93,21 @@ def search_block_(
         int8_sites: sites that will be INT8; targets without any of them are left alone.
         dynamic: whether activations are quantized for each token (at run time) or with one scale for all.
     """
-    expected = advance(block, tokens)
+    halfway = [block.after_attention(x) for x in tokens]
+    expected = [block.after_mlp(x) for x in halfway]
     groups = []
     for target in fold_targets(block):
         readers = tuple(reader for reader in target.readers if f"{prefix}.{reader}" in int8_sites)
         if not readers:
             continue
+        run, inputs = (Block.after_mlp, halfway) if target.in_mlp else (Block.forward, tokens)
         mean_abs = _mean_abs_input(block, target.readers[0], tokens)
         errors = {}
         for alpha in ALPHAS:
             candidate = copy.deepcopy(block)
             fold_(candidate, target, scale_for(mean_abs, alpha))
             _simulate_int8_(candidate, readers, dynamic)
-            errors[alpha] = _squared_error(candidate, tokens, expected)
+            errors[alpha] = _squared_error([run(candidate, x) for x in inputs], expected)
         best = min(ALPHAS, key=lambda alpha: errors[alpha])
         fold_(block, target, scale_for(mean_abs, best))
         groups.append(AwqGroup(tuple(f"{prefix}.{reader}" for reader in readers), best, errors[0.0], errors[best]))
@@ -156,8 +163,7 @@ def _simulate_int8_(block: Block, readers: tuple[str, ...], dynamic: bool) -> No
         linear.register_forward_pre_hook(hook)
 
 
-def _squared_error(block: Block, tokens: Tokens, expected: Tokens) -> float:
-    """Mean squared error of the block's output."""
-    pairs = zip(advance(block, tokens), expected, strict=True)
-    squares = [(actual - wanted).double().square().mean().item() * len(wanted) for actual, wanted in pairs]
-    return sum(squares) / sum(len(wanted) for wanted in expected)
+def _squared_error(outputs: Tokens, expected: Tokens) -> float:
+    """Mean squared error over images, tokens and channels."""
+    squares = [(x - wanted).double().square().sum().item() for x, wanted in zip(outputs, expected, strict=True)]
+    return sum(squares) / sum(wanted.numel() for wanted in expected)
