@@ -36,7 +36,7 @@ def profile(model: EdgeViT, batches: Iterable[Tensor]) -> ActivationProfile:
     def watch(name: str, channel_dim: int) -> Callable[[nn.Module, object, Tensor], None]:
         def hook(_: nn.Module, __: object, output: Tensor) -> None:
             statistics[name].add(output, channel_dim)
-            elements[name] += output.numel()
+            elements[name] = output.numel() // len(output)
 
         return hook
 
@@ -44,7 +44,7 @@ def profile(model: EdgeViT, batches: Iterable[Tensor]) -> ActivationProfile:
         for batch in batches:
             model(batch)
             images += len(batch)
-    return ActivationProfile(images, {name: _summary(statistics[name], elements[name], images) for name in sites})
+    return ActivationProfile(images, {name: _summary(statistics[name], elements[name]) for name in sites})
 
 
 @contextlib.contextmanager
@@ -60,12 +60,12 @@ def _channel_dim(module: nn.Module) -> int:
     return 1 if isinstance(module, nn.Conv2d) else -1
 
 
-def _summary(statistics: StreamingStatistics, elements: int, images: int) -> SiteProfile:
+def _summary(statistics: StreamingStatistics, elements: int) -> SiteProfile:
     return SiteProfile(
         calls=statistics.calls,
         mean=tuple(statistics.mean.tolist()),
         mean_abs=tuple(statistics.mean_abs.tolist()),
         max_abs=tuple(statistics.max_abs.tolist()),
         percentiles={f"{percent:g}": statistics.percentile(percent) for percent in PERCENTILES},
-        activation_bytes=elements * FLOAT_BYTES // max(images, 1),
+        activation_bytes=elements * FLOAT_BYTES,
     )

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 LOWEST_OCTAVE, HIGHEST_OCTAVE, BINS_PER_OCTAVE = -30, 30, 16
 BINS = (HIGHEST_OCTAVE - LOWEST_OCTAVE) * BINS_PER_OCTAVE
+LARGEST_COUNT = 2**24
+"""`torch.histc` counts in float32, which cannot count further."""
 
 
 class StreamingStatistics:
     """Mean, mean |x|, max |x| per channel, and percentiles of |x|, summed in float64.
 
-    Percentiles come from a histogram with 16 bins an octave, so they are right to within 4.5 %.
+    Percentiles come from a histogram with 16 bins an octave, so they are right to within 4.5 %; magnitudes below 2^-30
+    count as 2^-30, above 2^30 as 2^30.
     """
 
     def __init__(self) -> None:
@@ -32,8 +37,9 @@ class StreamingStatistics:
             self._sum = self._sum + total
             self._sum_abs = self._sum_abs + total_abs
             self._max_abs = torch.maximum(self._max_abs, magnitude.amax(0))
-        octaves = magnitude.clamp_min(2.0**LOWEST_OCTAVE).log2()
-        self._histogram += torch.histc(octaves, BINS, LOWEST_OCTAVE, HIGHEST_OCTAVE).double()
+        octaves = magnitude.clamp(2.0**LOWEST_OCTAVE, 2.0**HIGHEST_OCTAVE).log2().flatten()
+        for part in octaves.split(LARGEST_COUNT):
+            self._histogram += torch.histc(part, BINS, LOWEST_OCTAVE, HIGHEST_OCTAVE).double()
         self.calls += 1
         self.rows += rows.shape[0]
 
@@ -50,9 +56,10 @@ class StreamingStatistics:
         return self._max_abs
 
     def percentile(self, percent: float) -> float:
-        """Of |x| over all channels."""
+        """The smallest |x| over all channels that at least `percent` of them do not exceed."""
         if self.calls == 0:
             return 0.0
-        shares = self._histogram.cumsum(0) / self._histogram.sum()
-        index = int(torch.searchsorted(shares, percent / 100).clamp_max(BINS - 1))
+        counts = self._histogram.cumsum(0)
+        rank = max(1, math.ceil(percent * counts[-1].item() / 100))
+        index = min(int(torch.searchsorted(counts, float(rank))), BINS - 1)
         return 2.0 ** (LOWEST_OCTAVE + (index + 0.5) / BINS_PER_OCTAVE)
