@@ -18,12 +18,16 @@ DTYPES = {
 
 @dataclass
 class Tiny:
-    """A model with one graph, built tensor by tensor and op by op."""
+    """A model built tensor by tensor and op by op; graphs of one file share their buffers and codes."""
 
     tensors: list[schema.TensorT] = field(default_factory=list)
     buffers: list[schema.BufferT] = field(default_factory=lambda: [schema.BufferT()])
     operators: list[schema.OperatorT] = field(default_factory=list)
     codes: list[schema.OperatorCodeT] = field(default_factory=list)
+
+    def callee(self) -> Tiny:
+        """A further graph of the same file."""
+        return Tiny(buffers=self.buffers, codes=self.codes)
 
     def tensor(self, *shape: int, dtype: str = "FLOAT32", variable: bool = False, scales: Sequence[float] = ()) -> int:
         """Add a computed tensor, or a variable; gives its index."""
@@ -60,10 +64,10 @@ class Tiny:
         self.buffers.append(buffer)
         self.tensors[index].buffer = len(self.buffers) - 1
 
-    def op(self, name: str, inputs: Sequence[int], outputs: Sequence[int], **options: Any) -> None:
+    def op(self, op: str, inputs: Sequence[int], outputs: Sequence[int], **options: Any) -> None:
         """Add an op; `options` are the fields of its builtin options, `table` their name when it is not the op's."""
         code = schema.OperatorCodeT()
-        code.builtinCode = getattr(schema.BuiltinOperator, name)
+        code.builtinCode = getattr(schema.BuiltinOperator, op)
         code.deprecatedBuiltinCode = min(code.builtinCode, 127)
         code.version = options.pop("version", 1)
         self.codes.append(code)
@@ -72,21 +76,28 @@ class Tiny:
         operator.inputs, operator.outputs = list(inputs), list(outputs)
         table = options.pop("table", None)
         if table is not None:
-            operator.builtinOptionsType = getattr(schema.BuiltinOptions, table)
-            operator.builtinOptions = getattr(schema, table + "T")()
+            content = getattr(schema, table + "T")()
             for key, value in options.items():
-                assert hasattr(operator.builtinOptions, key), key
-                setattr(operator.builtinOptions, key, value)
+                assert hasattr(content, key), key
+                setattr(content, key, value)
+            if hasattr(schema.BuiltinOptions, table):
+                operator.builtinOptionsType, operator.builtinOptions = getattr(schema.BuiltinOptions, table), content
+            else:
+                operator.builtinOptions2Type, operator.builtinOptions2 = getattr(schema.BuiltinOptions2, table), content
         self.operators.append(operator)
 
-    def build(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
-        """The flatbuffer."""
+    def graph(self, inputs: Sequence[int], outputs: Sequence[int]) -> schema.SubGraphT:
+        """The finished graph."""
         graph = schema.SubGraphT()
         graph.tensors, graph.operators = self.tensors, self.operators
         graph.inputs, graph.outputs = list(inputs), list(outputs)
-        graph.name = b"main"
+        graph.name = b"graph"
+        return graph
+
+    def build(self, inputs: Sequence[int], outputs: Sequence[int], *callees: schema.SubGraphT) -> bytes:
+        """The flatbuffer, with this graph in front."""
         model = schema.ModelT()
-        model.version, model.subgraphs = 3, [graph]
+        model.version, model.subgraphs = 3, [self.graph(inputs, outputs), *callees]
         model.buffers, model.operatorCodes = self.buffers, self.codes
         builder = flatbuffers.Builder(1024)
         builder.Finish(model.Pack(builder), b"TFL3")

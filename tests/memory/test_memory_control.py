@@ -1,0 +1,127 @@
+"""Ops that run other graphs: each graph has arenas of its own, and its inputs may lie in the caller's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from flatbuffers import flexbuffers
+from memory_agreement import differences
+from memory_tiny import Tiny
+
+from edgeflex_tflite.memory import measure_arena, plan_arena
+
+
+def loop(body_shape: tuple[int, ...], read_forwarded: bool = False) -> bytes:
+    """While the counter is below a limit: double a matrix; pass a second one on."""
+    main = Tiny()
+    count, matrix, other = main.tensor(1, dtype="INT32"), main.tensor(6, 5), main.tensor(7, 3)
+    outs = [main.tensor(1, dtype="INT32"), main.tensor(6, 5), main.tensor(7, 3)]
+    main.op("WHILE", [count, matrix, other], outs, table="WhileOptions", condSubgraphIndex=1, bodySubgraphIndex=2)
+    y, z = main.tensor(6, 5), main.tensor(7, 3)
+    main.op("RELU", [outs[1]], [y])
+    if read_forwarded:
+        main.op("RELU", [outs[2]], [z])
+
+    cond = main.callee()
+    ins = [cond.tensor(1, dtype="INT32"), cond.tensor(6, 5), cond.tensor(7, 3)]
+    less = cond.tensor(1, dtype="BOOL")
+    cond.op("LESS", [ins[0], cond.constant([3], "INT32")], [less])
+
+    body = main.callee()
+    c, m, o = body.tensor(1, dtype="INT32"), body.tensor(6, 5), body.tensor(7, 3)
+    c2, m2, m3 = body.tensor(1, dtype="INT32"), body.tensor(6, 5), body.tensor(*body_shape)
+    body.op("ADD", [c, body.constant([1], "INT32")], [c2], table="AddOptions")
+    body.op("EXP", [m], [m2])
+    if body_shape == (6, 5):
+        body.op("EXP", [m2], [m3])
+    else:
+        body.op("CONCATENATION", [m2, m2], [m3], table="ConcatenationOptions")
+    outputs = [y, z] if read_forwarded else [y]
+    return main.build([count, matrix, other], outputs, cond.graph(ins, [less]), body.graph([c, m, o], [c2, m3, o]))
+
+
+def branch(else_shape: tuple[int, ...]) -> bytes:
+    main = Tiny()
+    flag, x, unused, y, z = (
+        main.tensor(1, dtype="BOOL"),
+        main.tensor(6, 5),
+        main.tensor(9),
+        main.tensor(6, 5),
+        main.tensor(6, 5),
+    )
+    main.op("IF", [flag, x, unused], [y], table="IfOptions", thenSubgraphIndex=1, elseSubgraphIndex=2)
+    main.op("RELU", [y], [z])
+    graphs = []
+    for shape in ((6, 5), else_shape):
+        arm = main.callee()
+        a, b, c, d = arm.tensor(6, 5), arm.tensor(9), arm.tensor(6, 5), arm.tensor(*shape)
+        arm.op("EXP", [a], [c])
+        arm.op("EXP" if shape == (6, 5) else "CONCATENATION", [c] if shape == (6, 5) else [c, c], [d],
+               **({} if shape == (6, 5) else {"table": "ConcatenationOptions"}))  # fmt: skip
+        graphs.append(arm.graph([a, b], [d]))
+    return main.build([flag, x, unused], [z], *graphs)
+
+
+def composite() -> bytes:
+    main = Tiny()
+    x, y, z = main.tensor(6, 5), main.tensor(6, 5), main.tensor(6, 5)
+    options = {
+        "table": "StableHLOCompositeOptions",
+        "decompositionSubgraphIndex": 1,
+        "name": b"my.norm",
+        "compositeAttributes": list(flexbuffers.Dumps({})),
+    }
+    main.op("STABLEHLO_COMPOSITE", [x], [y], **options)
+    main.op("RELU", [y], [z])
+    part = main.callee()
+    a, b, c = part.tensor(6, 5), part.tensor(6, 5), part.tensor(6, 5)
+    part.op("EXP", [a], [b])
+    part.op("EXP", [b], [c])
+    return main.build([x], [z], part.graph([a], [c]))
+
+
+FILES = {
+    "loop": loop((6, 5)),
+    "loop whose forwarded state is read": loop((6, 5), read_forwarded=True),
+    "growing loop": loop((12, 5)),
+    "branch": branch((6, 5)),
+    "branch of two shapes": branch((12, 5)),
+    "composite": composite(),
+}
+
+
+@pytest.mark.parametrize("graph", [0, 1, 2])
+@pytest.mark.parametrize("name", [n for n in FILES if n != "composite"])
+def test_each_graph_is_what_the_runtime_allocates(name: str, graph: int, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.tflite"
+    path.write_bytes(FILES[name])
+    assert differences(path, graph=graph) == []
+
+
+@pytest.mark.parametrize("graph", [0, 1])
+def test_composite_is_what_the_runtime_allocates(graph: int, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.tflite"
+    path.write_bytes(FILES["composite"])
+    assert differences(path, graph=graph) == []
+    assert measure_arena(path, graph=graph).peak_bytes == plan_arena(path, graph=graph).peak_bytes > 0
+
+
+def test_total_counts_the_callees_arenas() -> None:
+    plan = plan_arena(FILES["loop"])
+    assert [p.graph_index for p in plan.callees] == [1, 2]
+    assert plan.total_bytes == sum(p.peak_bytes for p in (plan, *plan.callees))
+    assert all(p.peak_bytes > 0 for p in plan.callees)
+
+
+def test_forwarded_output_that_nobody_reads_is_dropped() -> None:
+    unread, read = plan_arena(FILES["loop"]), plan_arena(FILES["loop whose forwarded state is read"])
+    assert 5 not in {a.tensor for a in unread.allocations}
+    assert 5 in {a.tensor for a in read.allocations}
+
+
+@pytest.mark.parametrize("name", ["growing loop", "branch of two shapes"])
+def test_outputs_without_one_shape_are_dynamic(name: str) -> None:
+    plan = plan_arena(FILES[name])
+    assert plan.dynamic_tensors
+    assert plan.planned_ops == 1

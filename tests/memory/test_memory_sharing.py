@@ -1,0 +1,147 @@
+"""Which tensors live in another one's buffer, and for how long: small graphs worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+from memory_tiny import Tiny
+
+from edgeflex_tflite.memory import plan_arena
+from edgeflex_tflite.memory.graph import load_graphs
+from edgeflex_tflite.memory.lifetimes import FOREVER, Lifetime, lifetimes
+from edgeflex_tflite.memory.prepare import Prepared, prepare
+from edgeflex_tflite.memory.sharing import shared_buffers
+
+
+def prepared(t: Tiny, inputs: list[int], outputs: list[int]) -> Prepared:
+    return prepare(load_graphs(t.build(inputs, outputs)))
+
+
+def reshape(t: Tiny, source: int, *shape: int) -> int:
+    target = t.tensor(*shape)
+    t.op("RESHAPE", [source, t.constant(list(shape), "INT32")], [target], table="ReshapeOptions")
+    return target
+
+
+def chain(t: Tiny, source: int, name: str = "EXP") -> int:
+    target = t.tensor(*t.tensors[source].shape)
+    t.op(name, [source], [target])
+    return target
+
+
+def test_reshape_lives_in_its_input() -> None:
+    t = Tiny()
+    x = t.tensor(4, 8)
+    a = chain(t, x)
+    b = reshape(t, a, 32)
+    y = chain(t, b)
+    assert shared_buffers(prepared(t, [x], [y])) == {b: a}
+
+
+def test_reshape_of_a_graph_input_or_to_a_graph_output_is_a_copy() -> None:
+    t = Tiny()
+    x = t.tensor(4, 8)
+    a = reshape(t, x, 32)
+    b = chain(t, a)
+    y = reshape(t, b, 8, 4)
+    assert shared_buffers(prepared(t, [x], [y])) == {}
+
+
+def test_many_reshapes_share_one_buffer_until_its_last_reader() -> None:
+    t = Tiny()
+    x = t.tensor(4, 8)
+    a = chain(t, x)  # op 0
+    b, c = reshape(t, a, 32), reshape(t, a, 8, 4)  # ops 1 and 2
+    d = reshape(t, b, 2, 16)  # op 3
+    y, z = chain(t, c), chain(t, d)  # ops 4 and 5
+    graph = prepared(t, [x], [y, z])
+    owners = shared_buffers(graph)
+    assert owners == {b: a, c: a, d: a}
+    assert lifetimes(graph, owners)[a] == Lifetime(0, 5)
+
+
+def test_add_overwrites_an_input_that_nobody_else_reads() -> None:
+    t = Tiny()
+    x = t.tensor(4, 8)
+    a, b = chain(t, x), chain(t, x)
+    c = t.tensor(4, 8)
+    t.op("ADD", [a, b], [c], table="AddOptions")
+    y = chain(t, c)
+    assert shared_buffers(prepared(t, [x], [y])) == {c: a}
+
+
+def test_add_takes_its_second_input_when_the_first_is_read_again() -> None:
+    t = Tiny()
+    x = t.tensor(4, 8)
+    a, b = chain(t, x), chain(t, x)
+    c = t.tensor(4, 8)
+    t.op("ADD", [a, b], [c], table="AddOptions")
+    y, z = chain(t, c), chain(t, a)
+    assert shared_buffers(prepared(t, [x], [y, z])) == {c: b}
+
+
+def test_nothing_is_overwritten_that_is_read_twice_or_has_another_size_or_is_tiny() -> None:
+    t = Tiny()
+    x, small = t.tensor(4, 8), t.tensor(1)
+    a, s = chain(t, x), chain(t, small)
+    twice, wide, one = t.tensor(4, 8), t.tensor(4, 8), t.tensor(1)
+    t.op("MUL", [a, a], [twice], table="MulOptions")
+    t.op("MUL", [s, twice], [wide], table="MulOptions")
+    r = chain(t, small)
+    t.op("MUL", [r, r], [one], table="MulOptions")
+    y, z = chain(t, wide), chain(t, one)
+    assert shared_buffers(prepared(t, [x, small], [y, z])) == {wide: twice}
+
+
+def test_exponential_overwrites_nothing_but_softmax_does() -> None:
+    t = Tiny()
+    x = t.tensor(4, 8)
+    a = chain(t, x)
+    b = chain(t, a)
+    c = t.tensor(4, 8)
+    t.op("SOFTMAX", [b], [c], table="SoftmaxOptions", beta=1.0)
+    y = chain(t, c)
+    assert shared_buffers(prepared(t, [x], [y])) == {c: b}
+
+
+def test_add_behind_a_reshape_asks_for_the_readers_of_the_owner() -> None:
+    t = Tiny()
+    x = t.tensor(4, 8)
+    a = chain(t, x)
+    b = reshape(t, a, 32)
+    c = t.tensor(32)
+    t.op("ADD", [b, t.constant(np.ones(32))], [c], table="AddOptions")
+    y, z = chain(t, c), chain(t, a)
+    assert shared_buffers(prepared(t, [x], [y, z])) == {b: a}
+
+
+def test_lifetimes_of_inputs_outputs_and_unread_tensors_never_end() -> None:
+    t = Tiny()
+    x = t.tensor(4, 8)
+    a = chain(t, x)
+    chain(t, a)
+    y = chain(t, a)
+    spans = lifetimes(prepared(t, [x], [y]), {})
+    unread = y - 1
+    assert spans == {
+        x: Lifetime(0, FOREVER),
+        a: Lifetime(0, 2),
+        unread: Lifetime(1, FOREVER),
+        y: Lifetime(2, FOREVER),
+    }
+
+
+def test_plan_of_a_chain_by_hand() -> None:
+    """Sizes 100, 300, 200, 50: input first, then 300 and 200 side by side, the output in the 300's place."""
+    t = Tiny()
+    x, a, b, y = t.tensor(25), t.tensor(75), t.tensor(50), t.tensor(12)
+    t.op("EXP", [x], [a])
+    t.op("EXP", [a], [b])
+    t.op("EXP", [b], [y])
+    plan = plan_arena(t.build([x], [y]))
+    placed = {p.tensor: (p.offset_bytes, p.bytes, p.first_op, p.last_op) for p in plan.allocations}
+    assert placed == {x: (0, 100, 0, 2), a: (128, 300, 0, 1), b: (448, 200, 1, 2), y: (128, 48, 2, 2)}
+    assert plan.peak_bytes == 648
+    assert plan.timeline_bytes == (400, 600, 348)
+    assert plan.lower_bound_bytes == 600
+    assert plan.peak_op == (1, "EXP")
+    assert [p.tensor for p in plan.live_at_peak] == [x, a, b]
