@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import lzma
+import os
 import posixpath
 import shutil
 import tarfile
@@ -56,12 +57,16 @@ def open_tar(spec: str, split: str) -> Source:
 
     Raises UserError where it is no tar or broken, and as `open_folder` does.
     """
-    if not tarfile.is_tarfile(spec):
-        raise UserError(f"{spec!r} is no tar: a file must be a tar of class folders or an .npz; give one of these.")
     try:
+        if not tarfile.is_tarfile(spec):
+            raise UserError(f"{spec!r} is no tar: a file must be a tar of class folders or an .npz; give one of these.")
+        path = _plain_tar(Path(spec))
         # No cached handles: worker processes would share one file position. No cached index: timm writes it beside
         # the data.
-        reader = _read(spec, _plain_tar(Path(spec)), cache_tarfiles=False, cache_tarinfo=False)
+        reader = _read(spec, path, cache_tarfiles=False, cache_tarinfo=False)
+        _check_end(path)
+    except PermissionError:
+        raise
     except _TAR_ERRORS as error:
         raise UserError(f"{spec!r} cannot be read to its end ({one_line(error)}); make or copy it anew.") from error
     _keep_split(spec, reader, split)
@@ -106,11 +111,19 @@ def _is_uncompressed(path: Path) -> bool:
     return True
 
 
+def _check_end(path: Path) -> None:
+    """Raises ReadError unless the two blocks of zeros are there that end a tar: tarfile takes any end for the end."""
+    with path.open("rb") as file:
+        file.seek(-2 * tarfile.BLOCKSIZE, os.SEEK_END)
+        if any(file.read()):
+            raise tarfile.ReadError("end-of-archive blocks are missing")
+
+
 def _keep_split(spec: str, reader: Any, split: str) -> None:
     """Leave in a tar's reader only the images below the folder for `split`, where it has class folders by split."""
     names = [name.lstrip("/") for name in reader.filenames()]
     shared = posixpath.commonpath(names)  # a tar of `data/train` and `data/val` is one of `train` and `val`
-    paths = [PurePosixPath(posixpath.relpath(name, shared or ".")).parts for name in names]
+    paths = [PurePosixPath(name).relative_to(shared).parts for name in names]
     tops = [parts[0] if len(parts) > 2 and is_split(parts[0]) else "" for parts in paths]
     chosen = find_split(spec, set(tops) - {""}, split)
     if chosen:

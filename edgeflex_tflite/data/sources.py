@@ -50,7 +50,7 @@ def _open_path(spec: str, split: str) -> Source:
     path = Path(spec)
     if not spec or not path.exists():
         raise UserError(f"there is no file, folder or known data set {spec!r}: give {SUPPORTED}.")
-    if path.suffix.lower() == ".npz":
+    if path.suffix.lower() == ".npz" and not path.is_dir():
         from edgeflex_tflite.data.arrays import open_npz
 
         return open_npz(spec)

@@ -1,16 +1,13 @@
-"""One line for what a decoder says about a broken image."""
+"""One line for what a reader says about damaged data."""
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from PIL import Image
+from PIL import UnidentifiedImageError
 
 from edgeflex_tflite.errors import UserError
-
-_DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, tarfile.TarError, Image.DecompressionBombError)
 
 
 @contextmanager
@@ -18,10 +15,9 @@ def naming_image(spec: str, image: str) -> Iterator[None]:
     """Turn a decoder's error into a UserError that names the data set and the image in it."""
     try:
         yield
-    except _DECODER_ERRORS as error:
-        raise UserError(
-            f"{spec!r}: image {image} cannot be decoded ({one_line(error)}); replace or remove it."
-        ) from error
+    except Exception as error:  # decoders raise nearly any kind on damaged bytes, SyntaxError and TypeError too
+        reason = "no image format" if isinstance(error, UnidentifiedImageError) else one_line(error)
+        raise UserError(f"{spec!r}: image {image} cannot be decoded ({reason}); replace or remove it.") from error
 
 
 def one_line(error: BaseException) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
 from edgeflex_tflite.data import open_source
@@ -69,13 +71,29 @@ def test_corrupt_file(tmp_path: Path, content: bytes | None) -> None:
         open_source(str(path))
 
 
-def test_damaged_bytes(tmp_path: Path) -> None:
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(st.integers(0, 500), st.integers(0, 255), min_size=1, max_size=4), st.booleans())
+def test_damaged_file_opens_or_is_refused(tmp_path: Path, damage: dict[int, int], packed: bool) -> None:
     path = tmp_path / "damaged.npz"
-    np.savez_compressed(path, images=np.zeros((50, 8, 8), np.uint8), labels=np.zeros(50, int))
+    (np.savez_compressed if packed else np.savez)(path, images=COLOUR, labels=LABELS)
     content = bytearray(path.read_bytes())
-    content[60:80] = bytes(20)
+    for place, value in damage.items():
+        content[place % len(content)] = value
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"cannot be read as \.npz"):
+    try:
+        assert len(open_source(str(path))) == 2
+    except UserError as error:
+        assert "damaged.npz'" in str(error)
+        assert "\n" not in str(error)
+
+
+def test_compression_that_python_does_not_know(tmp_path: Path) -> None:
+    path = tmp_path / "odd.npz"
+    np.savez(path, images=COLOUR, labels=LABELS)
+    path.write_bytes(
+        path.read_bytes().replace(b"PK\x01\x02-\x03-\x00\x00\x00\x00\x00", b"PK\x01\x02-\x03-\x00\x00\x00\x63\x00")
+    )
+    with pytest.raises(UserError, match=r"cannot be read as \.npz \(That compression method is not supported\)"):
         open_source(str(path))
 
 

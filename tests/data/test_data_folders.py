@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from edgeflex_tflite.data import open_source
@@ -171,7 +173,9 @@ def test_unreadable_image_is_named(tmp_path: Path, class_folders: Callable, pack
     (root / "cat" / "1.png").write_bytes(b"no image")
     source = open_source(str(pack(root, tmp_path / "pets.tar") if packed else root))
     source.image(0)
-    with pytest.raises(UserError, match=r"image cat/1\.png cannot be decoded \(.+\); replace or remove it"):
+    with pytest.raises(
+        UserError, match=r"image cat/1\.png cannot be decoded \(no image format\); replace or remove it"
+    ):
         source.image(1)
 
 
@@ -207,6 +211,62 @@ def test_tar_that_was_cut_off(tmp_path: Path, class_folders: Callable, ending: s
         open_source(str(archive))
 
 
+def test_tar_that_was_cut_between_two_images(tmp_path: Path, class_folders: Callable) -> None:
+    archive = pack(class_folders(tmp_path / "pets", {"cat": 3}), tmp_path / "pets.tar")
+    with tarfile.open(archive) as tar:
+        end = tar.getmembers()[-1].offset
+    archive.write_bytes(archive.read_bytes()[:end])
+    with pytest.raises(UserError, match=r"cannot be read to its end \(end-of-archive blocks are missing\)"):
+        open_source(str(archive))
+
+
+def test_compressed_tar_without_its_second_half(tmp_path: Path, class_folders: Callable) -> None:
+    archive = pack(class_folders(tmp_path / "pets", {"cat": 1}), tmp_path / "pets.tar.gz", "w:gz")
+    archive.write_bytes(archive.read_bytes()[:100])  # less than the first header
+    with pytest.raises(UserError, match=r"cannot be read to its end"):
+        open_source(str(archive))
+
+
+@pytest.mark.parametrize("kind", ["gz", "xz", "bz2"])
+def test_damaged_compression(tmp_path: Path, class_folders: Callable, kind: str) -> None:
+    root = class_folders(tmp_path / "pets", {"cat": 1})
+    (root / "cat" / "notes.txt").write_text(" ".join(map(str, range(20_000))))
+    archive = pack(root, tmp_path / f"pets.tar.{kind}", f"w:{kind}")
+    content = bytearray(archive.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 40] = bytes(40)
+    archive.write_bytes(content)
+    with pytest.raises(UserError, match=r"cannot be read to its end \(.+\); make or copy it anew"):
+        open_source(str(archive))
+
+
+def test_tar_with_absolute_names(tmp_path: Path, picture: Callable) -> None:
+    picture(0).save(tmp_path / "0.png")
+    with tarfile.open(tmp_path / "pets.tar", "w") as tar:
+        for name in ("/pets/cat/0.png", "pets/dog/0.png"):
+            member = tar.gettarinfo(tmp_path / "0.png")
+            member.name = name
+            tar.addfile(member, (tmp_path / "0.png").open("rb"))
+    assert open_source(str(tmp_path / "pets.tar")).class_names == ("cat", "dog")
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(damage=st.dictionaries(st.integers(0, 200), st.integers(0, 255), min_size=1, max_size=4))
+def test_damaged_image_decodes_or_is_named(tmp_path: Path, picture: Callable, damage: dict[int, int]) -> None:
+    file = tmp_path / "pets" / "cat" / "0.png"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    picture(0).save(file)
+    content = bytearray(file.read_bytes())
+    for place, value in damage.items():
+        content[place % len(content)] = value
+    file.write_bytes(content)
+    try:
+        assert open_source(str(tmp_path / "pets")).image(0).mode == "RGB"
+    except UserError as error:
+        assert "image cat/0.png cannot be decoded" in str(error)
+        assert "\n" not in str(error)
+
+
 def test_folder_without_read_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: Path) -> None:
         raise PermissionError(13, "Permission denied")
@@ -214,6 +274,21 @@ def test_folder_without_read_permission(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(Path, "iterdir", refuse)  # root, as which tests may run, is refused nothing
     with pytest.raises(UserError, match=r"may not be read .*Permission denied"):
         open_source(str(tmp_path))
+
+
+def test_tar_without_read_permission(tmp_path: Path, class_folders: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = pack(class_folders(tmp_path / "pets", {"cat": 1}), tmp_path / "pets.tar")
+
+    def refuse(_: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(tarfile, "is_tarfile", refuse)
+    with pytest.raises(UserError, match=r"may not be read .*Permission denied"):
+        open_source(str(archive))
+
+
+def test_folder_that_is_called_npz(tmp_path: Path, class_folders: Callable) -> None:
+    assert len(open_source(str(class_folders(tmp_path / "pets.npz", {"cat": 2})))) == 2
 
 
 def test_path_that_is_not_there(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ OTHERS = [
     IMAGENET,
     replace(IMAGENET, crop_pct=1.0, interpolation="bilinear"),
     replace(IMAGENET, crop_mode="squash", crop_pct=0.7),
-    replace(IMAGENET, crop_mode="border"),
+    replace(IMAGENET, crop_mode="border", mean=(0.1, 0.9, 0.3)),
     replace(IMAGENET, height=24, width=40, interpolation="nearest"),
 ]
 
