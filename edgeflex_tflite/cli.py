@@ -33,18 +33,20 @@ def run(main: Callable[[flags.FlagValues], None], define: Callable[[flags.FlagVa
         if rest:
             raise UserError(f"unexpected {rest[0]!r}: flags are written --name=value; --help lists them")
         main(values)
-    except (flags.Error, UserError) as error:
-        return _fail(error, BAD_INPUT)
+    except flags.Error as error:
+        return _fail(f"{error}; --help lists the flags and what they take", BAD_INPUT)
+    except UserError as error:
+        return _fail(str(error), BAD_INPUT)
     except VerificationError as error:
-        return _fail(error, FAILED_CHECK)
+        return _fail(str(error), FAILED_CHECK)
     except KeyboardInterrupt:
         print("interrupted: the same command with --resume goes on from the last finished stage", file=sys.stderr)
         return INTERRUPTED
     return 0
 
 
-def _fail(error: Exception, code: int) -> int:
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+def _fail(message: str, code: int) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
     return code
 
 

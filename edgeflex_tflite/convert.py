@@ -9,6 +9,7 @@ Without flags it compresses a small Vision Transformer that ships with the packa
 from __future__ import annotations
 
 import dataclasses
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 DEMO_MODEL = "vit_edgeflex_digits"
 DEMO_DATA, DEMO_CALIBRATION = "demo/test", "demo/train"
+MOST_THREADS = 256
+"""Above any machine's cores that this is for; torch dies without a word when it is asked for far more."""
 RECIPE_FLAGS = tuple(field.name for field in dataclasses.fields(recipes.Recipe))
 
 
@@ -96,12 +99,12 @@ def _define_recipe_flags(values: flags.FlagValues) -> None:
 
 def main(values: flags.FlagValues) -> None:
     recipe = recipes.load(values.recipe).replace(**cli.given(values, RECIPE_FLAGS))
-    if values.num_threads is not None and values.num_threads <= 0:
-        raise UserError(f"num_threads is {values.num_threads}: give a number above 0")
+    if values.num_threads is not None and not 0 < values.num_threads <= MOST_THREADS:
+        raise UserError(f"num_threads is {values.num_threads}: give a number from 1 to {MOST_THREADS}")
     if values.dry_run and values.resume:
         raise UserError("--dry_run and --resume contradict each other: a dry run writes nothing that could go on")
     data_spec, calibration_spec = _data_specs(values)
-    output = Path(values.output_dir)
+    output = _output_folder(values.output_dir)
 
     from edgeflex_tflite import data as images
     from edgeflex_tflite import pipeline
@@ -129,6 +132,9 @@ def main(values: flags.FlagValues) -> None:
         mean=_floats(values, "mean"),
         std=_floats(values, "std"),
     )
+    threads = values.num_threads or pipeline.available_threads()
+    design = pipeline.design_file(model, preprocessing, recipe, threads)
+    pipeline.check_possible(design, recipe.eval_samples or len(source), output)
     data = images.make_data(
         source,
         calibration,
@@ -138,17 +144,14 @@ def main(values: flags.FlagValues) -> None:
         seed=recipe.seed,
     )
     if values.dry_run:
-        console.line(pipeline.plan_only(model, data, recipe, values.num_threads, console))
+        console.line(pipeline.plan_only(design, data, console))
         return
-    command = shlex.join(["python", "-m", "edgeflex_tflite.convert", *sys.argv[1:]])
-    origin = Origin(values.model, values.checkpoint, data_spec, calibration_spec, command)
-    bundle = pipeline.compress(
-        model,
+    bundle = pipeline.compress_design(
+        design,
         data,
-        recipe,
         output_dir=output,
-        origin=origin,
-        num_threads=values.num_threads,
+        labels=None,
+        origin=Origin(values.model, values.checkpoint, data_spec, calibration_spec, _command()),
         resume=values.resume,
         overwrite=values.overwrite,
         console=console,
@@ -157,12 +160,32 @@ def main(values: flags.FlagValues) -> None:
     console.line(f"\n{bundle.model}: {size:,} bytes. What it costs and knows: {bundle.folder / 'report.md'}")
 
 
+def _command() -> str:
+    """The command that makes the same file again."""
+    once = {"--resume", "--overwrite"}
+    return shlex.join(["python", "-m", "edgeflex_tflite.convert", *(flag for flag in sys.argv[1:] if flag not in once)])
+
+
 def _data_specs(values: flags.FlagValues) -> tuple[str, str | None]:
     if values.data is not None:
         return values.data, values.calibration_data
     if values.model != DEMO_MODEL or values.checkpoint:
         raise UserError("--data is missing: give labelled images (a folder or tar of class folders, an .npz, ...)")
     return DEMO_DATA, values.calibration_data or DEMO_CALIBRATION
+
+
+def _output_folder(name: str) -> Path:
+    """Where the bundle goes, which must be a folder that can be put in place by a rename."""
+    output = Path(name).resolve()
+    if Path.cwd().is_relative_to(output):
+        raise UserError(f"output_dir is {name!r}, the folder that the command runs in or one above it: name a new one")
+    try:
+        mounted = output.is_mount()
+    except OSError as error:
+        raise UserError(f"output_dir {name!r} cannot be used ({error.strerror}): give another") from error
+    if mounted:
+        raise UserError(f"output_dir {name!r} is a mount point, which cannot be replaced: give a folder in it")
+    return output
 
 
 def _check_sources(recipe: recipes.Recipe, source: Source, calibration: Source | None, num_classes: int) -> None:
@@ -178,10 +201,15 @@ def _check_sources(recipe: recipes.Recipe, source: Source, calibration: Source |
 
 def _floats(values: flags.FlagValues, name: str) -> list[float] | None:
     given: list[str] | None = values[name].value
+    if given is None:
+        return None
     try:
-        return None if given is None else [float(value) for value in given]
-    except ValueError as error:
-        raise UserError(f"--{name} is {','.join(given or [])!r}: give three numbers, as in 0.5,0.5,0.5") from error
+        numbers = [float(value) for value in given]
+    except ValueError:
+        numbers = []
+    if len(numbers) != len("RGB") or not all(map(math.isfinite, numbers)):
+        raise UserError(f"--{name} is {','.join(given)!r}: give three numbers, as in 0.5,0.5,0.5")
+    return numbers
 
 
 if __name__ == "__main__":

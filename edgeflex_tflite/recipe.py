@@ -15,6 +15,8 @@ from typing import Any, get_type_hints
 from edgeflex_tflite.errors import UserError
 
 MEGABYTE = 1_000_000
+LARGEST = 2**63
+"""Bound of every number: torch's and numpy's generators take seeds below it, and nothing else comes near."""
 
 CHOICES = {
     "precision": ("mixed", "fp32", "fp16", "int8_dynamic", "int8_static", "int8_full"),
@@ -81,13 +83,15 @@ class Recipe:
             "awq_tokens",
         ):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise UserError(f"{name} is {value}: give a number above 0")
+            if value is not None and not 0 < value < LARGEST:
+                raise UserError(f"{name} is {value}: give a number above 0 and below 2**63")
+        if not 0 <= self.seed < LARGEST:
+            raise UserError(f"seed is {self.seed}: give a number from 0 to below 2**63")
         if self.prune_ratio is not None and not 0 <= self.prune_ratio < 1:
             raise UserError(
                 f"prune_ratio is {self.prune_ratio}: give the share of MLP neurons to cut, from 0 to below 1"
             )
-        if self.max_accuracy_drop is not None and self.max_accuracy_drop < 0:
+        if self.max_accuracy_drop is not None and not self.max_accuracy_drop >= 0:
             raise UserError(f"max_accuracy_drop is {self.max_accuracy_drop}: give percentage points, 0 or more")
         if self.memory_budget_mb is not None and self.prune_ratio is not None:
             raise UserError(
