@@ -234,7 +234,7 @@ def test_damaged_compression(tmp_path: Path, class_folders: Callable, kind: str)
     archive = pack(root, tmp_path / f"pets.tar.{kind}", f"w:{kind}")
     content = bytearray(archive.read_bytes())
     middle = len(content) // 2
-    content[middle : middle + 40] = bytes(40)
+    content[middle : middle + 400] = b"\xff" * 400
     archive.write_bytes(content)
     with pytest.raises(UserError, match=r"cannot be read to its end \(.+\); make or copy it anew"):
         open_source(str(archive))
