@@ -35,10 +35,11 @@ def logits_from(model: EdgeViT, first: int, tokens: Tokens) -> Tensor:
 
 def mlp_inputs(block: Block, tokens: Tokens) -> Iterator[tuple[Tensor, Tensor]]:
     """For each batch, the residual stream after attention and the hidden activations that fc2 reads."""
-    with torch.inference_mode():
-        for entering in tokens:
+    for entering in tokens:
+        with torch.inference_mode():
             x = block.after_attention(entering)
-            yield x, block.mlp.hidden(block.norm2(x))
+            hidden = block.mlp.hidden(block.norm2(x))
+        yield x, hidden
 
 
 def subset(tokens: Tokens, images: int) -> Tokens:

@@ -11,6 +11,9 @@ from torch import Tensor
 class HiddenMoments:
     """First and second moments of hidden activations x over calibration tokens, in float64.
 
+    Products are summed relative to the first batch's mean: a neuron whose mean is large against its variance would
+    otherwise lose the variance to rounding, and the covariance would no longer be positive.
+
     Attributes:
         rows: number of tokens.
         mean: E[x], `[p]`.  mean_abs: E|x|, `[p]`.  second: E[x x^T], `[p, p]`.  covariance: second - mean mean^T.
@@ -18,12 +21,16 @@ class HiddenMoments:
 
     def __init__(self, batches: Iterable[Tensor]) -> None:
         self.rows = 0
-        total = total_abs = gram = torch.zeros(())
+        origin = total = total_abs = gram = torch.zeros(())
         for batch in batches:
             x = batch.flatten(0, -2)
-            total = total + x.sum(0, dtype=torch.float64)
+            origin = x.mean(0) if self.rows == 0 else origin
             total_abs = total_abs + x.abs().sum(0, dtype=torch.float64)
+            x = x - origin
+            total = total + x.sum(0, dtype=torch.float64)
             gram = gram + (x.T @ x).double()
             self.rows += len(x)
-        self.mean, self.mean_abs, self.second = total / self.rows, total_abs / self.rows, gram / self.rows
-        self.covariance = self.second - torch.outer(self.mean, self.mean)
+        centre = total / self.rows
+        self.mean, self.mean_abs = origin.double() + centre, total_abs / self.rows
+        self.covariance = gram / self.rows - torch.outer(centre, centre)
+        self.second = self.covariance + torch.outer(self.mean, self.mean)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import torch
 from torch import Tensor
@@ -43,7 +44,7 @@ def measure_curves(
         outputs = advance(block, tokens)
         curve = error_curve(block.mlp.fc2.weight, moments, order, recipe.compensate)
         curve = relative(curve, _mean_square(outputs))
-        probe_width = max(1, round(block.mlp.width * (1 - PROBE_RATIO)))
+        probe_width = max(1, math.floor(block.mlp.width * (1 - PROBE_RATIO)))
         probe = _with_mlp(block, cut_mlp(block.mlp, moments, order, probe_width, recipe.compensate))
         actual = logits_from(model, index + 1, advance(probe, subset(tokens, recipe.probe_samples)))
         probe_error = max(curve[block.mlp.width - probe_width].item(), torch.finfo(torch.float64).tiny)
@@ -79,6 +80,7 @@ def _cut_block_(block: Block, tokens: Tokens, cut: BlockCut, recipe: Recipe) -> 
     return BlockCut(cut.width, cut.dense_width, cut.predicted_error, cut.sensitivity, alone_error, error)
 
 
+@torch.inference_mode()
 def _output_errors(block: Block, candidates: list[Mlp], tokens: Tokens) -> list[float]:
     """Mean squared error of the block's output with each candidate MLP, over the output's mean square."""
     errors, square = [0.0] * len(candidates), 0.0

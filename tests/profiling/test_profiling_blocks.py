@@ -53,6 +53,13 @@ def test_mlp_inputs_complete_the_block(name: str, options: dict[str, Any]) -> No
         torch.testing.assert_close(x + block.mlp.fc2(hidden), expected, rtol=1e-5, atol=1e-5)
 
 
+def test_inference_mode_stays_inside() -> None:
+    edge = edge_vit(*ARCHITECTURES[0])
+    inputs = mlp_inputs(edge.blocks[0], embed(edge, batches()))
+    next(inputs)
+    assert not torch.is_inference_mode_enabled()
+
+
 @settings(deadline=None)
 @given(sizes=st.lists(st.integers(1, 4), min_size=1, max_size=5), images=st.integers(0, 20))
 def test_subset_is_the_first_images(sizes: list[int], images: int) -> None:

@@ -73,6 +73,12 @@ def test_magnitudes_out_of_range_are_counted(value: float, counted_as: float, pe
     assert statistics_of([torch.full((2, 3), value)]).percentile(percent) == pytest.approx(counted_as, rel=ERROR)
 
 
+def test_magnitudes_out_of_range_keep_their_rank() -> None:
+    statistics = statistics_of([torch.tensor([[0.0, 3.0, 1e20, 1e20, 1e20]])])
+    assert statistics.percentile(40) == pytest.approx(3, rel=ERROR)
+    assert statistics.percentile(50) == pytest.approx(2.0**30, rel=ERROR)
+
+
 def test_lowest_percentile_is_the_smallest_magnitude() -> None:
     assert statistics_of([torch.tensor([[-5.0, 7.0], [3.0, -9.0]])]).percentile(0) == pytest.approx(3, rel=ERROR)
 

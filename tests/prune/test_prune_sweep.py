@@ -1,0 +1,192 @@
+"""The two passes: what each block's neurons are worth, and the cut itself."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from edgeflex_tflite.artifacts import BlockCut, PrunePlan
+from edgeflex_tflite.models.edge import EdgeViT
+from edgeflex_tflite.models.translate import to_edge_form
+from edgeflex_tflite.profiling.blocks import Tokens, advance, embed, logits_from
+from edgeflex_tflite.prune.sweep import kl_divergence, measure_curves, prune
+from edgeflex_tflite.recipe import Recipe
+from tests.conftest import random_vit
+
+GATED = "vit_giant_patch14_dinov2"
+PLAIN = "vit_tiny_patch16_224"
+
+
+def edge_vit(name: str = PLAIN, **options: Any) -> EdgeViT:
+    return to_edge_form(random_vit(name, **({"embed_dim": 24} | options)))
+
+
+def images() -> list[Tensor]:
+    return list(torch.randn(10, 3, 32, 32, generator=torch.Generator().manual_seed(4)).split(4))
+
+
+def plan_for(edge: EdgeViT, widths: list[int]) -> PrunePlan:
+    pairs = zip(widths, edge.blocks, strict=True)
+    return PrunePlan(tuple(BlockCut(width, block.mlp.width, 0.5, 0.25) for width, block in pairs), 100, 10)
+
+
+def parameters(edge: EdgeViT) -> int:
+    return sum(parameter.numel() for parameter in edge.parameters())
+
+
+def squared(tokens: Tokens) -> float:
+    return sum(x.double().square().sum().item() for x in tokens)
+
+
+@pytest.mark.parametrize(("name", "neuron", "dense"), [(PLAIN, 24 + 1 + 24, 96), (GATED, 2 * 25 + 24, 64)])
+@pytest.mark.parametrize("compensate", [False, True])
+def test_planned_widths_are_cut(name: str, neuron: int, dense: int, compensate: bool) -> None:
+    edge = edge_vit(name)
+    before = copy.deepcopy(edge.state_dict())
+    widths = [32, dense, 16]
+    smaller, plan = prune(edge, embed(edge, images()), plan_for(edge, widths), Recipe(compensate=compensate))
+    assert [block.mlp.width for block in smaller.blocks] == widths == list(plan.widths)
+    assert parameters(edge) - parameters(smaller) == (3 * dense - sum(widths)) * neuron
+    assert [block.mlp.width for block in edge.blocks] == [dense] * 3
+    assert all(torch.equal(value, before[key]) for key, value in edge.state_dict().items())
+    assert smaller(images()[0]).shape == (4, 10)
+
+
+def test_plan_is_filled_in() -> None:
+    edge = edge_vit()
+    _, plan = prune(edge, embed(edge, images()), plan_for(edge, [48, 96, 48]), Recipe())
+    assert (plan.predicted_weights_bytes, plan.predicted_arena_bytes) == (100, 10)
+    assert all((cut.predicted_error, cut.sensitivity, cut.dense_width) == (0.5, 0.25, 96) for cut in plan.cuts)
+    assert plan.cuts[1].error is None and plan.cuts[1].error_cut_alone is None
+    for cut in (plan.cuts[0], plan.cuts[2]):
+        assert cut.error is not None and cut.error_cut_alone is not None
+        assert 0 < cut.error < cut.error_cut_alone
+
+
+@pytest.mark.parametrize("compensate", [False, True])
+def test_errors_are_measured_on_the_cut_prefix(compensate: bool) -> None:
+    edge = edge_vit()
+    tokens = embed(edge, images())
+    smaller, plan = prune(edge, tokens, plan_for(edge, [48, 32, 96]), Recipe(compensate=compensate))
+    for dense, cut, planned in zip(edge.blocks, smaller.blocks, plan.cuts, strict=True):
+        expected, actual = advance(dense, tokens), advance(cut, tokens)
+        differences = [a - e for a, e in zip(actual, expected, strict=True)]
+        measured = squared(differences) / squared(expected)
+        assert (planned.error or 0.0) == pytest.approx(measured, rel=1e-4, abs=1e-12)
+        tokens = actual
+    assert compensate is (plan.cuts[0].error != plan.cuts[0].error_cut_alone)
+
+
+def test_nothing_to_cut() -> None:
+    edge = edge_vit()
+    same, plan = prune(edge, embed(edge, images()), plan_for(edge, [96, 96, 96]), Recipe())
+    assert all(torch.equal(value, edge.state_dict()[key]) for key, value in same.state_dict().items())
+    assert plan == plan_for(edge, [96, 96, 96])
+
+
+def test_pruning_twice_gives_the_same() -> None:
+    edge = edge_vit()
+    one, other = (prune(edge, embed(edge, images()), plan_for(edge, [48, 32, 16]), Recipe())[0] for _ in range(2))
+    assert all(torch.equal(value, other.state_dict()[key]) for key, value in one.state_dict().items())
+
+
+def test_score_decides_who_stays() -> None:
+    edge = edge_vit(depth=1)
+    kept = {}
+    for score in ("energy", "mean_abs", "magnitude"):
+        recipe = Recipe(prune_score=score, compensate=False)
+        smaller, _ = prune(edge, embed(edge, images()), plan_for(edge, [48]), recipe)
+        kept[score] = smaller.blocks[0].mlp.fc1.bias.tolist()
+    assert kept["energy"] != kept["mean_abs"] != kept["magnitude"] != kept["energy"]
+
+
+@pytest.mark.parametrize("name", [PLAIN, GATED])
+@pytest.mark.parametrize("compensate", [False, True])
+def test_curves(name: str, compensate: bool) -> None:
+    edge = edge_vit(name)
+    tokens = embed(edge, images())
+    curves = measure_curves(edge, tokens, Recipe(compensate=compensate), [3, 4, 5])
+    assert [curve.neuron_bytes for curve in curves] == [3, 4, 5]
+    for curve, block in zip(curves, edge.blocks, strict=True):
+        assert curve.dense_width == block.mlp.width
+        assert curve.error.shape == (block.mlp.width + 1,)
+        assert curve.error[0] == 0 and curve.error[-1] > 0
+        assert 0 < curve.sensitivity < float("inf")
+
+
+def test_prediction_without_compensation_is_the_measured_error() -> None:
+    """For the first block, whose input no cut has changed."""
+    edge = edge_vit()
+    tokens, recipe = embed(edge, images()), Recipe(compensate=False)
+    curve = measure_curves(edge, tokens, recipe, [1, 1, 1])[0]
+    for width in (80, 48, 16):
+        _, plan = prune(edge, tokens, plan_for(edge, [width, 96, 96]), recipe)
+        assert plan.cuts[0].error == pytest.approx(curve.error[96 - width].item(), rel=1e-3)
+
+
+def test_prediction_with_compensation_bounds_the_measured_error() -> None:
+    edge = edge_vit()
+    tokens = embed(edge, images())
+    curve = measure_curves(edge, tokens, Recipe(), [1, 1, 1])[0]
+    for width in (80, 48, 16):
+        _, plan = prune(edge, tokens, plan_for(edge, [width, 96, 96]), Recipe())
+        assert plan.cuts[0].error is not None
+        assert 0.2 * curve.error[96 - width] < plan.cuts[0].error <= curve.error[96 - width]
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+@pytest.mark.parametrize("probe_samples", [5, 1000])
+def test_sensitivity_is_the_divergence_of_cutting_the_block_alone(index: int, probe_samples: int) -> None:
+    edge = edge_vit()
+    tokens, recipe = embed(edge, images()), Recipe(compensate=False, probe_samples=probe_samples)
+    curve = measure_curves(edge, tokens, recipe, [1, 1, 1])[index]
+    widths = [72 if block == index else 96 for block in range(3)]
+    cut, _ = prune(edge, tokens, plan_for(edge, widths), recipe)
+    divergence = kl_divergence(
+        logits_from(edge, 0, tokens)[:probe_samples], logits_from(cut, 0, tokens)[:probe_samples]
+    )
+    assert curve.cost(72) == pytest.approx(divergence, rel=1e-3)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_very_narrow_mlps(width: int) -> None:
+    """Where there is a neuron to spare, the probe cuts one."""
+    edge = edge_vit(mlp_ratio=(width + 0.5) / 24)
+    curves = measure_curves(edge, embed(edge, images()), Recipe(), [1, 1, 1])
+    assert [curve.error.shape for curve in curves] == [(width + 1,)] * 3
+    if width > 1:
+        assert all(1e-6 < curve.cost(width - 1) < 100 for curve in curves)
+
+
+def test_one_block() -> None:
+    edge = edge_vit(depth=1, mlp_ratio=2)
+    tokens = embed(edge, images())
+    assert len(measure_curves(edge, tokens, Recipe(), [1])) == 1
+    smaller, plan = prune(edge, tokens, plan_for(edge, [16]), Recipe())
+    assert smaller.blocks[0].mlp.width == 16 == plan.widths[0]
+
+
+def test_progress_sees_every_block() -> None:
+    seen: list[tuple[int, str]] = []
+
+    def progress(items: Any, caption: str) -> Any:
+        seen.append((len(items), caption))
+        return items
+
+    edge = edge_vit()
+    tokens = embed(edge, images())
+    measure_curves(edge, tokens, Recipe(), [1, 1, 1], progress)
+    prune(edge, tokens, plan_for(edge, [96, 96, 96]), Recipe(), progress)
+    assert seen == [(3, "measure blocks"), (3, "prune blocks")]
+
+
+def test_divergence_golden() -> None:
+    """Of (1/2, 1/2) from (3/4, 1/4), and of a distribution from itself: mean of ln(2 / sqrt(3)) and 0."""
+    even, uneven = torch.tensor([[0.0, 0.0], [1.0, 2.0]]), torch.tensor([[3.0, 1.0], [1.0, 2.0]])
+    uneven[0] = uneven[0].log() + 5
+    assert kl_divergence(even, uneven) == pytest.approx(torch.tensor(4 / 3).sqrt().log().item() / 2, rel=1e-6)
+    assert kl_divergence(uneven, even) != pytest.approx(kl_divergence(even, uneven), rel=1e-2)
