@@ -1,0 +1,176 @@
+"""What every command does with its command line: help, exit codes, and errors as one line."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from absl import flags
+
+from edgeflex_tflite import cli, convert
+from edgeflex_tflite.errors import UserError, VerificationError
+from edgeflex_tflite.recipe import Recipe
+from tests.command import run_apart
+
+README = Path(__file__).parent.parent / "README.md"
+WITHOUT_DEFAULT = ("calibration_data", "checkpoint", "crop_pct", "data", "img_size", "interpolation", "mean",
+                   "num_classes", "num_threads", "std")  # fmt: skip
+"""Flags whose default is None in the code; for each of them the help says what then happens."""
+
+
+def convert_flags() -> dict[str, flags.Flag]:
+    values = flags.FlagValues()
+    convert.define_flags(values)
+    return {name: values[name] for name in values}
+
+
+def define(values: flags.FlagValues) -> None:
+    flags.DEFINE_integer("count", 3, "How many.", flag_values=values)
+    flags.DEFINE_string("name", None, "Which.", flag_values=values)
+
+
+def run_command(main: Callable[[flags.FlagValues], None], *arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(sys, "argv", ["command", *arguments])
+    return cli.run(main, define, "What it does.\n")
+
+
+def raising(error: BaseException) -> Callable[[flags.FlagValues], None]:
+    def main(_: flags.FlagValues) -> NoReturn:
+        raise error
+
+    return main
+
+
+def test_a_command_gets_its_flags(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    got: list[tuple[int, str | None, dict]] = []
+
+    def main(values: flags.FlagValues) -> None:
+        got.append((values.count, values.name, cli.given(values, ("count", "name"))))
+
+    assert run_command(main, "--name=3", monkeypatch=monkeypatch) == 0
+    assert got == [(3, "3", {"name": "3"})]
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (UserError("no such\n  file: give another"), cli.BAD_INPUT, "error: no such file: give another\n"),
+        (VerificationError("it differs"), cli.FAILED_CHECK, "error: it differs\n"),
+    ],
+)
+def test_an_expected_error_is_one_line(
+    error: Exception, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(raising(error), monkeypatch=monkeypatch) == code
+    assert capsys.readouterr() == ("", said)
+
+
+def test_exit_codes_are_as_documented() -> None:
+    assert (cli.BAD_INPUT, cli.FAILED_CHECK, cli.INTERRUPTED) == (2, 3, 130)
+
+
+def test_an_interruption_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(raising(KeyboardInterrupt()), monkeypatch=monkeypatch) == cli.INTERRUPTED
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("interrupted: ")
+    assert "--resume" in err
+    assert err.count("\n") == 1
+
+
+def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ZeroDivisionError):
+        run_command(raising(ZeroDivisionError()), monkeypatch=monkeypatch)
+
+
+@pytest.mark.parametrize("arguments", [("--cuont=1",), ("--count=x",), ("extra",), ("--count",)])
+def test_a_bad_command_line_never_starts_the_command(
+    arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started = raising(AssertionError("the command was started"))
+    assert run_command(started, *arguments, monkeypatch=monkeypatch) == cli.BAD_INPUT
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert "--help" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h", "-help", "--helpfull"])
+def test_help_lists_flags_and_stops(
+    flag: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started = raising(AssertionError("the command was started"))
+    assert run_command(started, "--count=x", flag, monkeypatch=monkeypatch) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.startswith("What it does.\n")
+    assert "--count: How many." in out
+    assert "(default: '3')" in out
+
+
+def test_help_of_convert_imports_nothing_heavy(tmp_path: Path) -> None:
+    """A module of these names that cannot be imported stands before the real one."""
+    for name in ("torch", "timm", "numpy"):
+        (tmp_path / f"{name}.py").write_text(f"raise ImportError('{name} was imported for --help')\n")
+    assert run_apart("--data=nowhere", cwd=tmp_path).code == 1, "the stand-ins are not what is imported"
+    outcome = run_apart("--help", cwd=tmp_path)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "python -m edgeflex_tflite.convert" in outcome.out
+
+
+def described(help_text: str, name: str) -> str:
+    """What `--help` says about a flag, on one line."""
+    match = re.search(rf"^ +--(?:\[no\])?{name}: (.*?)(?=^ +--|\Z)", help_text, flags=re.DOTALL | re.MULTILINE)
+    assert match, f"--help does not list --{name}"
+    return " ".join(match[1].split())
+
+
+@pytest.fixture
+def help_text(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    monkeypatch.setattr(sys, "argv", ["convert", "--help"])
+    assert cli.run(convert.main, convert.define_flags, convert.__doc__ or "") == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", sorted(convert_flags()))
+def test_every_flag_of_convert_is_described_with_its_default(name: str, help_text: str) -> None:
+    words, flag = described(help_text, name), convert_flags()[name]
+    assert len(re.sub(r"\(.*?\)|<.*?>", "", words).split()) >= 3
+    if name in convert.RECIPE_FLAGS:
+        assert flag.default is None, "the recipe is the one home of its defaults"
+        assert f"Recipe default: {getattr(Recipe(), name)!r}." in words
+    elif name in WITHOUT_DEFAULT:
+        assert flag.default is None
+        assert "Default: " in words or name == "checkpoint"
+    else:
+        assert f"(default: {flag.default_as_str})" in words
+
+
+def test_every_key_of_the_recipe_is_a_flag() -> None:
+    assert set(convert.RECIPE_FLAGS) == set(Recipe.__dataclass_fields__)
+    assert set(convert.RECIPE_FLAGS) <= set(convert_flags())
+
+
+def documented_flags(text: str) -> set[str]:
+    """Flags that follow the convert command in a text, over continued lines."""
+    commands = re.findall(r"edgeflex_tflite\.convert((?:\\\n|[^\n`])*)", text)
+    return {flag for command in commands for flag in re.findall(r"--([a-z]\w*)", command)}
+
+
+def test_documented_flags_are_found_over_continued_lines() -> None:
+    text = "run\n\n    python -m edgeflex_tflite.convert --data=x \\\n        --seed=1\n    pip --upgrade `a --b`"
+    assert documented_flags(text) == {"data", "seed"}
+
+
+def test_every_flag_that_the_readme_names_exists() -> None:
+    named = documented_flags(README.read_text())
+    if not named:
+        pytest.skip("README.md shows no flag of edgeflex_tflite.convert yet")
+    known = {spelling for name in convert_flags() for spelling in (name, f"no{name}")} | {"help"}
+    assert named <= known
