@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,7 +26,7 @@ from edgeflex_tflite.recipe import Recipe
 from edgeflex_tflite.report.console import Console
 from edgeflex_tflite.report.plan import plan_text
 from edgeflex_tflite.resources import check_needs, predict_needs
-from edgeflex_tflite.run import Run, prepare
+from edgeflex_tflite.run import Design, Run, design_file
 from edgeflex_tflite.store import StageStore
 
 
@@ -64,24 +66,54 @@ def compress(
         UserError: model, data, recipe or output folder cannot be used; nothing is left behind.
         VerificationError: the file failed a check; nothing is left behind.
     """
-    recipe, console, output = recipe or Recipe(), console or Console(quiet=True), Path(output_dir)
-    check_output(output, resume, overwrite)
-    threads = num_threads or len(os.sched_getaffinity(0))
-    with deterministic(recipe.seed, threads):
-        run = prepare(model, data, recipe, labels, threads, console)
-        check_budget_possible(run)
-        check_needs(predict_needs(run.dense, data, recipe), output)
-        store = StageStore(partial_folder(output), console.stage)
-        store.open(fingerprint(run), resume)
-        try:
-            finished = _run_stages(run, store, origin or Origin())
-        except (UserError, VerificationError):
-            store.discard()
-            raise
-        metrics = serialize.read_json(finished / "metrics.json", Metrics)
-        _publish(finished, output)
+    check_output(Path(output_dir), resume, overwrite)
+    threads = num_threads or available_threads()
+    with deterministic(recipe.seed if recipe else Recipe().seed, threads):
+        design = design_file(model, data.evaluation.preprocessing, recipe or Recipe(), threads)
+    return compress_design(
+        design,
+        data,
+        output_dir=Path(output_dir),
+        labels=labels,
+        origin=origin or Origin(),
+        resume=resume,
+        overwrite=overwrite,
+        console=console or Console(quiet=True),
+    )
+
+
+def compress_design(
+    design: Design,
+    data: Data,
+    *,
+    output_dir: Path,
+    labels: tuple[str, ...] | None,
+    origin: Origin,
+    resume: bool,
+    overwrite: bool,
+    console: Console,
+) -> Bundle:
+    """`compress`, from a design on."""
+    check_output(output_dir, resume, overwrite)
+    check_possible(design, len(data.evaluation), output_dir)
+    run = Run.of(design, data, labels, console)
+    with deterministic(design.recipe.seed, design.threads):
+        identity = fingerprint(run)
+        store = StageStore(partial_folder(output_dir), console.stage)
+        if resume and is_finished(output_dir, identity):
+            console.line(f"{output_dir} is finished already")
+        elif (output_dir / "manifest.json").exists() and not overwrite:
+            raise UserError(f"{output_dir} is the bundle of another run: give another --output_dir, or --overwrite")
+        else:
+            store.open(identity, resume)
+            try:
+                finished = _run_stages(run, store, origin)
+            except (UserError, VerificationError):
+                store.discard()
+                raise
+            _publish(finished, output_dir)
         store.discard()
-    return Bundle(output, metrics)
+    return Bundle(output_dir, serialize.read_json(output_dir / "metrics.json", Metrics))
 
 
 def _run_stages(run: Run, store: StageStore, origin: Origin) -> Path:
@@ -103,19 +135,29 @@ def _run_stages(run: Run, store: StageStore, origin: Origin) -> Path:
     return store.run("bundle", partial(bundle_step, run, origin, profiled, pruned, scaled, lowered, verified))
 
 
-def plan_only(
-    model: nn.Module, data: Data, recipe: Recipe, num_threads: int | None = None, console: Console | None = None
-) -> str:
-    """What `compress` would do, without doing it: widths, bytes, time and memory, as text.
+def plan_only(design: Design, data: Data, console: Console) -> str:
+    """What `compress_design` would do, without doing it: widths, bytes, time and memory, as text."""
+    with deterministic(design.recipe.seed, design.threads):
+        needs = predict_needs(design.dense, design.recipe, len(data.evaluation))
+        return plan_text(design, plan_pruning(Run.of(design, data, None, console)), needs)
 
-    Raises:
-        UserError: as `compress` does before its first long stage.
-    """
-    threads = num_threads or len(os.sched_getaffinity(0))
-    with deterministic(recipe.seed, threads):
-        run = prepare(model, data, recipe, None, threads, console or Console(quiet=True))
-        check_budget_possible(run)
-        return plan_text(run, plan_pruning(run), predict_needs(run.dense, data, recipe))
+
+def check_possible(design: Design, evaluation_images: int, output: Path) -> None:
+    """Raises UserError where the budget is out of reach, or the machine too small, before any long stage."""
+    check_budget_possible(design)
+    with deterministic(design.recipe.seed, design.threads):
+        check_needs(predict_needs(design.dense, design.recipe, evaluation_images), output)
+
+
+def available_threads() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def is_finished(output: Path, identity: dict[str, Any]) -> bool:
+    """Whether the output folder is the bundle of this very run."""
+    path = output / "manifest.json"
+    return path.is_file() and json.loads(path.read_text())["run"] == json.loads(json.dumps(identity))
 
 
 def partial_folder(output: Path) -> Path:
@@ -126,9 +168,9 @@ def check_output(output: Path, resume: bool, overwrite: bool) -> None:
     """Raises UserError where the output folder cannot be written, or holds something that nobody said may go."""
     if output.exists() and not output.is_dir():
         raise UserError(f"{output} is not a folder: give another --output_dir")
-    if output.is_dir() and any(output.iterdir()) and not overwrite:
-        more = " (its run is finished)" if resume and (output / "manifest.json").is_file() else ""
-        raise UserError(f"{output} is not empty{more}: give another --output_dir, or --overwrite")
+    finished = resume and (output / "manifest.json").is_file()
+    if output.is_dir() and any(output.iterdir()) and not (overwrite or finished):
+        raise UserError(f"{output} is not empty: give another --output_dir, or --overwrite")
     unfinished = partial_folder(output)
     if unfinished.exists() and not (resume or overwrite):
         raise UserError(

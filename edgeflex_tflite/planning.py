@@ -10,16 +10,16 @@ from edgeflex_tflite.lower.predict import block_bytes, neuron_bytes
 from edgeflex_tflite.prune.allocate import BlockCurve, allocate, bytes_for_ratio, smallest_width
 from edgeflex_tflite.prune.sweep import measure_curves
 from edgeflex_tflite.recipe import MEGABYTE
-from edgeflex_tflite.run import Run
+from edgeflex_tflite.run import Design, Run
 
 
-def least_bytes(run: Run) -> int:
+def least_bytes(run: Design) -> int:
     """The smallest budget that pruning can reach, with all MLPs at their narrowest."""
     narrowest = [smallest_width(width, run.recipe.width_multiple) for width in run.dense_widths]
     return run.dense_cost.total_bytes - sum(_saved(run, narrowest))
 
 
-def check_budget_possible(run: Run) -> None:
+def check_budget_possible(run: Design) -> None:
     """Raises UserError, with the least that is possible, where the budget is out of reach."""
     budget, least = run.recipe.memory_budget_bytes, least_bytes(run)
     if budget is not None and budget < least:
@@ -49,7 +49,7 @@ def plan_pruning(run: Run) -> PrunePlan:
     return PrunePlan(cuts, dense.weights_bytes - weights, dense.arena_bytes - arena)
 
 
-def _saved(run: Run, widths: Sequence[int]) -> tuple[int, int]:
+def _saved(run: Design, widths: Sequence[int]) -> tuple[int, int]:
     """Bytes of weights, and of arena kept from the start, that MLPs of these widths do without."""
     weights = arena = 0
     for index, (block, width) in enumerate(zip(run.dense.blocks, widths, strict=True)):
@@ -63,7 +63,7 @@ def _planned_cut(curve: BlockCurve, width: int) -> BlockCut:
     return BlockCut(width, curve.dense_width, curve.error[curve.dense_width - width].item(), curve.sensitivity)
 
 
-def _neuron_bytes(run: Run) -> list[int]:
+def _neuron_bytes(run: Design) -> list[int]:
     return [neuron_bytes(block, f"blocks.{i}", run.precisions) for i, block in enumerate(run.dense.blocks)]
 
 

@@ -14,7 +14,6 @@ import psutil
 import torch
 from torch import nn
 
-from edgeflex_tflite.data import Data
 from edgeflex_tflite.errors import UserError
 from edgeflex_tflite.models.edge import EdgeViT
 from edgeflex_tflite.recipe import Recipe
@@ -46,17 +45,17 @@ def weights_bytes(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters()) * FLOAT_BYTES
 
 
-def predict_needs(model: EdgeViT, data: Data, recipe: Recipe) -> Needs:
+def predict_needs(model: EdgeViT, recipe: Recipe, evaluation_images: int) -> Needs:
     """Predict from sizes, and from the time of one image through the model on this machine."""
     weights = weights_bytes(model)
-    calibration = len(data.calibration)
+    calibration = recipe.calibration_samples
     tokens = calibration * model.num_tokens * model.head.in_features * FLOAT_BYTES
     widest = max(block.mlp.width for block in model.blocks)
     moments = 4 * 8 * widest**2 if prunes(recipe) else 0
     image = _seconds_per_image(model)
     passes = CALIBRATION_PASSES * calibration if prunes(recipe) else calibration
     awq = AWQ_PASSES * recipe.awq_tokens / model.num_tokens if recipe.awq else 0
-    images = passes + awq + 3 * len(data.evaluation)
+    images = passes + awq + 3 * evaluation_images
     seconds = CONVERSION_SECONDS + CONVERSION_SECONDS_PER_GIGABYTE * weights / 1e9 + images * image
     return Needs(
         ram_bytes=LIBRARIES_BYTES + MODEL_COPIES * weights + TOKEN_COPIES * tokens + moments,

@@ -1,4 +1,4 @@
-"""What every stage of a run shares, decided before the first long one."""
+"""What is decided before the first long stage, and what every stage of a run shares."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from edgeflex_tflite.artifacts import InputSpec, MemoryCost, PrecisionPlan
-from edgeflex_tflite.data import Data
+from edgeflex_tflite.data import Data, Preprocessing
 from edgeflex_tflite.errors import UserError
 from edgeflex_tflite.lower.predict import predict_memory
 from edgeflex_tflite.models.edge import EdgeViT
@@ -23,54 +23,69 @@ TORCH_BATCH = 64
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-    """What every stage of a run shares.
+class Design:
+    """The file that a model and a recipe ask for, before any image is looked at.
 
     Attributes:
         source: timm's model, as it came; `dense` is its edge form.
-        data: calibration and evaluation images.
         spec: what the file takes as its image.
         precisions: of every site.
         dense_cost, float_cost: predicted for the file without any pruning, in the planned precisions and in FP32.
-        labels: a name for each class.
         threads: of torch and the interpreter.
     """
 
     source: nn.Module
     dense: EdgeViT
-    data: Data
+    preprocessing: Preprocessing
     recipe: Recipe
     spec: InputSpec
     precisions: PrecisionPlan
     dense_cost: MemoryCost
     float_cost: MemoryCost
-    labels: tuple[str, ...]
     threads: int
-    console: Console
 
     @property
     def dense_widths(self) -> tuple[int, ...]:
         return tuple(block.mlp.width for block in self.dense.blocks)
 
+
+@dataclasses.dataclass(frozen=True)
+class Run(Design):
+    """A design on its way to a file.
+
+    Attributes:
+        data: calibration and evaluation images.
+        labels: a name for each class.
+        console: where progress goes.
+    """
+
+    data: Data
+    labels: tuple[str, ...]
+    console: Console
+
+    @classmethod
+    def of(cls, design: Design, data: Data, labels: tuple[str, ...] | None, console: Console) -> Run:
+        classes = design.dense.head.out_features
+        names = labels or data.evaluation.source.class_names or tuple(str(index) for index in range(classes))
+        if len(names) != classes:
+            raise UserError(f"{len(names)} labels are given, and the model has {classes} classes: name every class")
+        return cls(**vars(design), data=data, labels=names, console=console)
+
     def calibration_batches(self) -> Iterator[Tensor]:
         """Normalized calibration images, `float32 [B, 3, H, W]`."""
-        normalize = self.data.evaluation.preprocessing.normalize
-        return (normalize(pixels) for pixels in self.data.calibration.pixels.split(TORCH_BATCH))
+        return (self.preprocessing.normalize(pixels) for pixels in self.data.calibration.pixels.split(TORCH_BATCH))
 
     def calibration_tokens(self) -> Tokens:
         return embed(self.dense, self.console.progress(list(self.calibration_batches()), "embed"))
 
 
-def prepare(
-    model: nn.Module, data: Data, recipe: Recipe, labels: tuple[str, ...] | None, threads: int, console: Console
-) -> Run:
-    """Everything that is decided before the first long stage.
+def design_file(model: nn.Module, preprocessing: Preprocessing, recipe: Recipe, threads: int) -> Design:
+    """Decide everything that does not depend on images.
 
     Raises:
-        UserError: the model has no edge form, or recipe or images do not fit it.
+        UserError: the model has no edge form, or recipe or preprocessing do not fit it.
     """
     dense = to_edge_form(model)
-    preprocessing = data.evaluation.preprocessing
     size = (preprocessing.height, preprocessing.width)
     if size != dense.img_size:
         raise UserError(
@@ -80,6 +95,4 @@ def prepare(
     precisions = plan_precision(recipe, weight_sites(dense), compute_sites(dense))
     widths = [block.mlp.width for block in dense.blocks]
     float_cost, dense_cost = predict_memory(dense, widths, precisions, spec, threads)
-    classes = dense.head.out_features
-    names = labels or data.evaluation.source.class_names or tuple(str(index) for index in range(classes))
-    return Run(model, dense, data, recipe, spec, precisions, dense_cost, float_cost, names, threads, console)
+    return Design(model, dense, preprocessing, recipe, spec, precisions, dense_cost, float_cost, threads)

@@ -107,7 +107,7 @@ def _calibration_inputs(run: Run) -> list[NDArray[np.float32]]:
 
 
 def evaluate_torch_step(run: Run, model: nn.Module, folder: Path) -> str:
-    normalize = run.data.evaluation.preprocessing.normalize
+    normalize = run.preprocessing.normalize
 
     def logits(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         with torch.inference_mode():
@@ -185,7 +185,7 @@ def _parity_logits(run: Run, scaled: Path, lowered: Path) -> tuple[NDArray[np.fl
     model = serialize.read_model(scaled / "model.safetensors", run.dense)
     pixels = run.data.calibration.pixels[:PARITY_IMAGES]
     with torch.inference_mode():
-        expected = model(run.data.evaluation.preprocessing.normalize(pixels)).numpy()
+        expected = model(run.preprocessing.normalize(pixels)).numpy()
     runner = FileRunner(lowered / "float.tflite", run.spec, run.threads)
     return np.stack([runner(image.numpy()) for image in pixels]), expected
 

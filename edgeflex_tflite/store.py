@@ -43,7 +43,8 @@ class StageStore:
             different = sorted(key for key in before | now if before.get(key) != now.get(key))
             if different:
                 raise UserError(
-                    f"the unfinished run in {self.folder} had another {', '.join(different)}: run without --resume to start anew"
+                    f"the unfinished run in {self.folder} had another {', '.join(different)}: "
+                    "give --overwrite instead of --resume to start anew"
                 )
             return
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -57,7 +57,7 @@ def fingerprint(run: Run) -> dict[str, Any]:
         "weights": serialize.sha256_of_weights(run.source.state_dict()),
         "calibration images": run.data.calibration.fingerprint,
         "evaluation images": run.data.evaluation.fingerprint,
-        "preprocessing": run.data.evaluation.preprocessing.to_json(),
+        "preprocessing": run.preprocessing.to_json(),
         "labels": list(run.labels),
         "versions": versions(),
         "threads": run.threads,

@@ -46,7 +46,7 @@ def bundle_step(
 
 def _write_preprocessing(run: Run, path: Path) -> None:
     """What a device has to do with an image before it gives it to the file."""
-    spec, preprocessing = run.spec, run.data.evaluation.preprocessing.to_json()
+    spec, preprocessing = run.spec, run.preprocessing.to_json()
     resize = {key: preprocessing[key] for key in ("height", "width", "interpolation", "crop_pct", "crop_mode")}
     normalization = {"mean": list(spec.mean), "std": list(spec.std)}
     content = {

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from edgeflex_tflite.errors import UserError
 from edgeflex_tflite.memory.graph import OPTIONAL, UNSIZED_DTYPES, Graph, Op
 
 _CALLEES = {
@@ -28,6 +29,35 @@ def callees(op: Op) -> tuple[int, ...]:
     return tuple(op.options[option] for option in _CALLEES.get(op.name, ()))
 
 
+def check_calls(graphs: Sequence[Graph]) -> None:
+    """Make sure that every call finds its graph, with as many inputs as it gives, and comes to an end.
+
+    Raises:
+        UserError: A call does not.
+    """
+    calls = {graph.index: {i for op in graph.ops for i in _checked_callees(graphs, op)} for graph in graphs}
+    while calls:
+        leaves = [index for index, called in calls.items() if not called.intersection(calls)]
+        if not leaves:
+            raise UserError(f"The model's graphs {sorted(calls)} call each other without end: convert it again.")
+        for index in leaves:
+            del calls[index]
+
+
+def _checked_callees(graphs: Sequence[Graph], op: Op) -> tuple[int, ...]:
+    try:
+        indices = callees(op)
+        called = [graphs[i] for i in indices if i >= 0]
+    except (IndexError, KeyError, TypeError) as error:
+        raise UserError(
+            f"Op {op.index} ({op.name}) runs a graph that is not there: convert the model again."
+        ) from error
+    given = len(op.inputs) - (op.name in ("IF", "STABLEHLO_CASE"))
+    if len(called) < len(indices) or any(len(graph.inputs) != given for graph in called):
+        raise UserError(f"Op {op.index} ({op.name}) does not fit the graphs that it runs: convert the model again.")
+    return indices
+
+
 def reads(graph: Graph) -> Counter[int]:
     """How often ops read each tensor, or the graph gives it away."""
     indices = [i for op in graph.ops for i in op.inputs] + list(graph.outputs)
@@ -35,7 +65,12 @@ def reads(graph: Graph) -> Counter[int]:
 
 
 def adapt_callees(graphs: Sequence[Graph]) -> tuple[Graph, ...]:
-    """The graphs as their callers leave them: inputs lie in the caller's memory, and unread ones are dropped."""
+    """The graphs as their callers leave them: inputs lie in the caller's memory, and unread ones are dropped.
+
+    Raises:
+        UserError: A graph's calls cannot be followed.
+    """
+    check_calls(graphs)
     adapted = list(graphs)
     for op in (op for graph in graphs for op in graph.ops):
         indices = callees(op)

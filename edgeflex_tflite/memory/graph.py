@@ -177,6 +177,9 @@ def _graph(index: int, table: Any, constants: list[memoryview | None], codes: li
     ops = tuple(_op(i, table.Operators(i), codes) for i in range(table.OperatorsLength()))
     inputs = _ints(table.InputsLength(), table.Inputs)
     outputs = _ints(table.OutputsLength(), table.Outputs)
+    used = {*inputs, *outputs}.union(*(op.inputs + op.outputs for op in ops))
+    if used and not OPTIONAL <= min(used) <= max(used) < len(tensors):
+        raise ValueError(f"graph {index} uses tensors that it does not have")
     return Graph(index, _text(table.Name()), tensors, ops, inputs, outputs)
 
 

@@ -13,7 +13,7 @@ from edgeflex_tflite.errors import UserError
 from edgeflex_tflite.memory.control import callees, changes_shapes, without_forwarded_outputs
 from edgeflex_tflite.memory.graph import OPTIONAL, Graph, Op
 from edgeflex_tflite.memory.homes import Home, changed_homes, first_home, has_unknown_shape, stops_preparation
-from edgeflex_tflite.memory.scratch import Rule, Setting, Temporary
+from edgeflex_tflite.memory.scratch import Setting
 from edgeflex_tflite.memory.temporaries import rule_for
 
 _RESOURCE_ID_BYTES = 4
@@ -52,6 +52,9 @@ def prepare(graphs: Sequence[Graph], index: int = 0, num_threads: int = 1) -> Pr
         graphs: All graphs of the file.
         index: Position of the graph.
         num_threads: Threads of the interpreter; some kernels ask for other scratch tensors with more than one.
+
+    Raises:
+        UserError: An op has tensors that its kernel refuses.
     """
     return _Preparation(graphs, index, num_threads).run()
 
@@ -79,9 +82,7 @@ class _Preparation:
         is_dynamic = any(self.homes[i] is Home.DYNAMIC for i in real_indices(self.graph.outputs))
         last = -1
         for op in self.graph.ops:
-            self._prepare_callees(op)
-            self._prepare_outputs(op)
-            self._prepare_temporaries(op)
+            self._prepare(op)
             last = op.index
             if stops_preparation(self.ops[last], self.homes):
                 is_dynamic = True
@@ -96,6 +97,15 @@ class _Preparation:
             is_dynamic=is_dynamic,
             unmodelled=tuple(sorted({op.name for op, rule in zip(self.ops, self.rules, strict=True) if not rule})),
         )
+
+    def _prepare(self, op: Op) -> None:
+        try:
+            self._prepare_callees(op)
+            self._prepare_outputs(op)
+            self._prepare_temporaries(op)
+        except (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+            message = f"Op {op.index} ({op.name}) has tensors that its kernel refuses: load it in LiteRT to see why."
+            raise UserError(message) from error
 
     def _prepare_callees(self, op: Op) -> None:
         """An op that runs other graphs prepares them first, and takes its outputs' sizes from theirs."""
@@ -122,22 +132,13 @@ class _Preparation:
         rule, first = self.rules[op.index], self.reserved_at_load[op.index]
         if rule is None:
             return
-        wanted = self._wanted(op, rule)
+        wanted = rule.temporaries(Setting(self.graph, op, self.homes, self.num_threads))
         if first is None:
             first = self._reserve(len(wanted) if rule.reserved is None else rule.reserved)
         for index, temporary in enumerate(wanted, first):
             self.names[index] = f"{op.name} #{op.index} {temporary.role}"
             self.sizes[index], self.homes[index] = temporary.bytes, temporary.home
         self.temporaries[op.index] = tuple(range(first, first + len(wanted)))
-
-    def _wanted(self, op: Op, rule: Rule) -> list[Temporary]:
-        try:
-            return rule.temporaries(Setting(self.graph, op, self.homes, self.num_threads))
-        except (IndexError, KeyError, ValueError, ZeroDivisionError) as error:
-            message = (
-                f"Op {op.index} ({op.name}) has tensors that its kernel refuses: load the model in LiteRT to see why."
-            )
-            raise UserError(message) from error
 
     def _reserve(self, count: int) -> int:
         first = len(self.sizes)

@@ -12,7 +12,7 @@ from edgeflex_tflite.recipe import MEGABYTE
 from edgeflex_tflite.resources import Needs
 
 if TYPE_CHECKING:
-    from edgeflex_tflite.run import Run
+    from edgeflex_tflite.run import Design
 
 
 def precision_rows(plan: PrecisionPlan) -> list[tuple[str, int, str]]:
@@ -29,7 +29,7 @@ def width_rows(plan: PrunePlan) -> list[tuple[int, int, int, str]]:
     ]
 
 
-def plan_text(run: Run, plan: PrunePlan, needs: Needs) -> str:
+def plan_text(run: Design, plan: PrunePlan, needs: Needs) -> str:
     """Widths, precisions, predicted bytes, time and memory."""
     bytes_rows = [
         ("FP32, not pruned", run.float_cost.weights_bytes, run.float_cost.arena_bytes, run.float_cost.total_bytes),
