@@ -68,6 +68,7 @@ def define_flags(values: flags.FlagValues) -> None:
     by_model = "Default: as the model's timm config says."
     words = f"Share of the resized image that the centre crop keeps, above 0 and at most 1. {by_model}"
     flags.DEFINE_float("crop_pct", None, words, flag_values=values)
+    text("crop_mode", None, f"How an image that is not square is cropped: center, squash or border. {by_model}")
     for name in ("mean", "std"):
         flags.DEFINE_list(name, None, f"Normalization {name} of 0-1 pixels, R,G,B. {by_model}", flag_values=values)
     text("recipe", "balanced", f"Preset ({', '.join(recipes.PRESETS)}) or JSON file. The flags below overrule it.")
@@ -98,7 +99,7 @@ def _define_recipe_flags(values: flags.FlagValues) -> None:
 
 
 def main(values: flags.FlagValues) -> None:
-    recipe = recipes.load(values.recipe).replace(**cli.given(values, RECIPE_FLAGS))
+    recipe = recipes.load(values.recipe).overruled_by(cli.given(values, RECIPE_FLAGS))
     if values.num_threads is not None and not 0 < values.num_threads <= MOST_THREADS:
         raise UserError(f"num_threads is {values.num_threads}: give a number from 1 to {MOST_THREADS}")
     if values.dry_run and values.resume:
@@ -129,6 +130,7 @@ def main(values: flags.FlagValues) -> None:
         model,
         interpolation=values.interpolation,
         crop_pct=values.crop_pct,
+        crop_mode=values.crop_mode,
         mean=_floats(values, "mean"),
         std=_floats(values, "std"),
     )

@@ -15,6 +15,7 @@ from typing import Any, get_type_hints
 from edgeflex_tflite.errors import UserError
 
 MEGABYTE = 1_000_000
+LARGEST_SEED = 2**32 - 1
 LARGEST = 2**63
 """Bound of every number: torch's and numpy's generators take seeds below it, and nothing else comes near."""
 
@@ -71,6 +72,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _check_types(self)
+        _make_numbers_finite_floats_(self)
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise UserError(f"{name} is {getattr(self, name)!r}: choose one of {', '.join(choices)}")
@@ -93,6 +95,8 @@ class Recipe:
             )
         if self.max_accuracy_drop is not None and not self.max_accuracy_drop >= 0:
             raise UserError(f"max_accuracy_drop is {self.max_accuracy_drop}: give percentage points, 0 or more")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise UserError(f"seed is {self.seed}: give a whole number from 0 to {LARGEST_SEED}")
         if self.memory_budget_mb is not None and self.prune_ratio is not None:
             raise UserError(
                 "memory_budget_mb and prune_ratio contradict each other: give the budget or the ratio, not both"
@@ -111,6 +115,12 @@ class Recipe:
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
+    def overruled_by(self, changes: dict[str, Any]) -> Recipe:
+        """With some keys changed; a changed budget takes the place of a ratio, and a changed ratio that of a budget."""
+        instead = {"memory_budget_mb": "prune_ratio", "prune_ratio": "memory_budget_mb"}
+        dropped = {instead[key]: None for key in instead if key in changes and instead[key] not in changes}
+        return self.replace(**dropped, **changes)
+
     def replace(self, **changes: Any) -> Recipe:
         return from_dict(dataclasses.asdict(self) | changes)
 
@@ -128,7 +138,9 @@ def load(name_or_path: str) -> Recipe:
         raise UserError(f"recipe {name_or_path!r} is neither a preset ({', '.join(PRESETS)}) nor a JSON file")
     try:
         content = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"recipe {name_or_path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
         raise UserError(f"recipe {name_or_path} is not valid JSON: {error}") from error
     if not isinstance(content, dict):
         raise UserError(f"recipe {name_or_path} must be a JSON object of recipe keys, not a {type(content).__name__}")
@@ -146,6 +158,12 @@ def from_dict(values: dict[str, Any]) -> Recipe:
     return Recipe(**values)
 
 
+def kind_of(name: str) -> type:
+    """The type of a recipe's key, apart from None."""
+    hint = get_type_hints(Recipe)[name]
+    return next(kind for kind in getattr(hint, "__args__", (hint,)) if kind is not type(None))
+
+
 def _check_types(recipe: Recipe) -> None:
     for name, hint in get_type_hints(Recipe).items():
         value = getattr(recipe, name)
@@ -154,6 +172,17 @@ def _check_types(recipe: Recipe) -> None:
         if not fits:
             kinds = " or ".join("null" if kind is type(None) else kind.__name__ for kind in allowed)
             raise UserError(f"{name} is {value!r}: it must be {kinds}")
+
+
+def _make_numbers_finite_floats_(recipe: Recipe) -> None:
+    """10 and 10.0 are one recipe, so they must be one in JSON and in its hash; NaN would pass every comparison."""
+    for field in dataclasses.fields(recipe):
+        value = getattr(recipe, field.name)
+        if kind_of(field.name) is not float or value is None:
+            continue
+        if not -1e300 < value < 1e300:
+            raise UserError(f"{field.name} is {value}: give a finite number")
+        object.__setattr__(recipe, field.name, float(value))
 
 
 def _check_regexes(recipe: Recipe) -> None:
@@ -171,12 +200,6 @@ PRESETS: dict[str, Recipe] = {
     "npu": Recipe(precision="int8_full"),
     "edgetpu": Recipe(precision="int8_full"),
 }
-
-
-def kind_of(name: str) -> type:
-    """The type of a recipe's key, apart from None."""
-    hint = get_type_hints(Recipe)[name]
-    return next(kind for kind in getattr(hint, "__args__", (hint,)) if kind is not type(None))
 
 
 def descriptions() -> dict[str, str]:
