@@ -1,0 +1,74 @@
+"""The report says what was measured, and nothing that was not."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from edgeflex_tflite.artifacts import AwqGroup, BlockCut, MemoryCost, Metrics, Parity, PrunePlan
+from edgeflex_tflite.report import markdown
+from edgeflex_tflite.report.plan import width_rows
+from edgeflex_tflite.verify.accuracy import accuracy
+
+LABELS = np.arange(100) % 10
+LOGITS = np.eye(10, dtype=np.float32)[LABELS]
+WRONG = np.roll(LOGITS, 1, axis=1)
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    half = np.where((np.arange(100) < 50)[:, None], LOGITS, WRONG)
+    return Metrics(
+        dense=accuracy(LOGITS, LABELS),
+        pruned=None,
+        file=accuracy(half, LABELS),
+        drop_points=50.0,
+        drop_low_points=40.2,
+        drop_high_points=59.8,
+        agreement_percent=50.0,
+        parity=Parity(16, 1e-6, 2e-7, 1e-3),
+        memory=MemoryCost(20_000_000, 1_500_000, 21_000_000, "FULLY_CONNECTED (operator 7)"),
+        dense_memory=MemoryCost(80_000_000, 6_000_000, 81_000_000, "GELU (operator 9)"),
+        memory_budget_bytes=None,
+        evaluation_images=100,
+        evaluation_left_out=3,
+    )
+
+
+def test_headline(metrics: Metrics) -> None:
+    text = markdown._headline(metrics)
+    assert "21.50 MB of weights and arena, 25.0% of what the FP32 model needs" in text
+    assert "top-1 is 50.00 %, +50.00 points below" in text
+
+
+def test_a_model_that_was_not_pruned_has_no_row(metrics: Metrics) -> None:
+    assert "FP32 torch, pruned" not in markdown._accuracy_table(metrics)
+    pruned = dataclasses.replace(metrics, pruned=metrics.dense)
+    assert "FP32 torch, pruned" in markdown._accuracy_table(pruned)
+
+
+def test_top5_is_blank_where_there_is_none(metrics: Metrics) -> None:
+    few = dataclasses.replace(metrics, file=accuracy(np.eye(4, dtype=np.float32), np.arange(4)))
+    assert markdown._accuracy_table(few).splitlines()[3].rstrip(" |").endswith("-")
+
+
+def test_the_budget_is_named_where_there_is_one(metrics: Metrics) -> None:
+    assert "budget" not in markdown._memory_note(metrics)
+    assert "22.00 MB holds" in markdown._memory_note(dataclasses.replace(metrics, memory_budget_bytes=22_000_000))
+
+
+def test_errors_that_were_not_measured_are_blank() -> None:
+    plan = PrunePlan((BlockCut(64, 64, 0.0, 0.0), BlockCut(32, 64, 0.1, 1.0, 0.2, 0.05)), 0, 0)
+    dense, cut = markdown._widths_table(plan).splitlines()[2:]
+    assert dense.count("-") == 2
+    assert "2.00e-01" in cut and "5.00e-02" in cut
+    assert width_rows(plan) == [(0, 64, 64, "0.0%"), (1, 64, 32, "50.0%")]
+
+
+def test_awq_gain() -> None:
+    groups = [AwqGroup(("a",), 0.0, 1.0, 1.0), AwqGroup(("b",), 0.35, 3.0, 2.0)]
+    text = markdown._awq_text(groups)
+    assert "scaled 1 of 2 groups" in text and "up to 0.35" in text and "took 25% off" in text
+    assert markdown._awq_text([]) == "No activation-aware scales."
