@@ -197,12 +197,9 @@ def deterministic(seed: int, threads: int) -> Iterator[None]:
 
 def _publish(finished: Path, output: Path) -> None:
     """Put the finished bundle where the user wants it, in one rename."""
-    (finished / "summary.txt").unlink(missing_ok=True)
+    replaced = output.with_name(output.name + ".old")
     if output.exists():
-        replaced = output.with_name(output.name + ".old")
         shutil.rmtree(replaced, ignore_errors=True)
         output.replace(replaced)
-        finished.replace(output)
-        shutil.rmtree(replaced)
-    else:
-        finished.replace(output)
+    finished.replace(output)
+    shutil.rmtree(replaced, ignore_errors=True)

@@ -64,14 +64,15 @@ class StageStore:
             The finished folder.
         """
         done, unfinished = self.folder / name, self.folder / f"{name}.tmp"
+        said = self.folder / f"{name}.txt"
         if done.is_dir():
-            self.report(name, None, (done / "summary.txt").read_text())
+            self.report(name, None, said.read_text())
             return done
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
         start = time.monotonic()
         summary = work(unfinished)
-        (unfinished / "summary.txt").write_text(summary)
+        said.write_text(summary)
         unfinished.replace(done)
         self.report(name, time.monotonic() - start, summary)
         return done

@@ -89,7 +89,7 @@ def test_a_stage_that_failed_starts_from_an_empty_folder(tmp_path: Path) -> None
         store.run("first", failing(OSError("disk full")))
     resumed, _ = opened(tmp_path / "run", resume=True)
     done = resumed.run("first", counting("one")[0])
-    assert sorted(path.name for path in done.iterdir()) == ["result.txt", "summary.txt"]
+    assert sorted(path.name for path in done.iterdir()) == ["result.txt"]
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_resume_without_a_run_starts_one(tmp_path: Path) -> None:
 def test_a_folder_without_its_fingerprint_is_not_gone_on_with(tmp_path: Path) -> None:
     """Killed before it was known which run it is, so its stages may be of any."""
     (tmp_path / "run" / "first").mkdir(parents=True)
-    (tmp_path / "run" / "first" / "summary.txt").write_text("of another run")
+    (tmp_path / "run" / "first.txt").write_text("of another run")
     store, reported = opened(tmp_path / "run", resume=True)
     store.run("first", counting("one")[0])
     assert reported == [("first", False, "wrote one")]
