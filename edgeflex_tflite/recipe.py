@@ -15,7 +15,6 @@ from typing import Any, get_type_hints
 from edgeflex_tflite.errors import UserError
 
 MEGABYTE = 1_000_000
-LARGEST_SEED = 2**32 - 1
 LARGEST = 2**63
 """Bound of every number: torch's and numpy's generators take seeds below it, and nothing else comes near."""
 
@@ -25,6 +24,7 @@ CHOICES = {
     "input_layout": ("nhwc", "nchw"),
     "input_range": ("0-255", "0-1", "normalized"),
 }
+POSITIVE = ("memory_budget_mb", "calibration_samples", "eval_samples", "width_multiple", "probe_samples", "awq_tokens")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,36 +72,16 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _check_types(self)
-        _make_numbers_finite_floats_(self)
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise UserError(f"{name} is {getattr(self, name)!r}: choose one of {', '.join(choices)}")
-        for name in (
-            "memory_budget_mb",
-            "calibration_samples",
-            "eval_samples",
-            "width_multiple",
-            "probe_samples",
-            "awq_tokens",
-        ):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < LARGEST:
-                raise UserError(f"{name} is {value}: give a number above 0 and below 2**63")
-        if not 0 <= self.seed < LARGEST:
-            raise UserError(f"seed is {self.seed}: give a number from 0 to below 2**63")
-        if self.prune_ratio is not None and not 0 <= self.prune_ratio < 1:
-            raise UserError(
-                f"prune_ratio is {self.prune_ratio}: give the share of MLP neurons to cut, from 0 to below 1"
-            )
-        if self.max_accuracy_drop is not None and not self.max_accuracy_drop >= 0:
-            raise UserError(f"max_accuracy_drop is {self.max_accuracy_drop}: give percentage points, 0 or more")
-        if not 0 <= self.seed <= LARGEST_SEED:
-            raise UserError(f"seed is {self.seed}: give a whole number from 0 to {LARGEST_SEED}")
+        _check_ranges(self)
         if self.memory_budget_mb is not None and self.prune_ratio is not None:
             raise UserError(
                 "memory_budget_mb and prune_ratio contradict each other: give the budget or the ratio, not both"
             )
         _check_regexes(self)
+        _make_floats_(self)
 
     @property
     def memory_budget_bytes(self) -> int | None:
@@ -174,15 +154,28 @@ def _check_types(recipe: Recipe) -> None:
             raise UserError(f"{name} is {value!r}: it must be {kinds}")
 
 
-def _make_numbers_finite_floats_(recipe: Recipe) -> None:
-    """10 and 10.0 are one recipe, so they must be one in JSON and in its hash; NaN would pass every comparison."""
+def _check_ranges(recipe: Recipe) -> None:
+    """NaN and infinity, which JSON files can hold, are in none of them."""
+    for name in POSITIVE:
+        value = getattr(recipe, name)
+        if value is not None and not 0 < value < LARGEST:
+            raise UserError(f"{name} is {value}: give a number above 0 and below 2**63")
+    if not 0 <= recipe.seed < LARGEST:
+        raise UserError(f"seed is {recipe.seed}: give a number from 0 to below 2**63")
+    if recipe.prune_ratio is not None and not 0 <= recipe.prune_ratio < 1:
+        raise UserError(f"prune_ratio is {recipe.prune_ratio}: give the share of MLP neurons to cut, from 0 to below 1")
+    if recipe.max_accuracy_drop is not None and not 0 <= recipe.max_accuracy_drop <= 100:
+        raise UserError(
+            f"max_accuracy_drop is {recipe.max_accuracy_drop}: give percentage points, 0 or more, up to 100"
+        )
+
+
+def _make_floats_(recipe: Recipe) -> None:
+    """10 and 10.0 are one recipe, so they must be one in JSON and in its hash too."""
     for field in dataclasses.fields(recipe):
         value = getattr(recipe, field.name)
-        if kind_of(field.name) is not float or value is None:
-            continue
-        if not -1e300 < value < 1e300:
-            raise UserError(f"{field.name} is {value}: give a finite number")
-        object.__setattr__(recipe, field.name, float(value))
+        if kind_of(field.name) is float and value is not None:
+            object.__setattr__(recipe, field.name, float(value))
 
 
 def _check_regexes(recipe: Recipe) -> None:

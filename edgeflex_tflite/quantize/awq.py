@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from edgeflex_tflite.artifacts import AwqGroup
 from edgeflex_tflite.models.edge import Block, EdgeViT, Norm
 from edgeflex_tflite.profiling.blocks import Progress, Tokens, advance, no_progress, subset
+from edgeflex_tflite.profiling.streaming import StreamingStatistics
 from edgeflex_tflite.quantize.rounding import round_activation, round_weight
 
 ALPHAS = tuple(step / 20 for step in range(20))
@@ -138,17 +139,17 @@ def search(
 
 def _mean_abs_input(block: Block, reader: str, tokens: Tokens) -> Tensor:
     """Mean |x| of a linear's input, per channel, `[in_features]`."""
-    totals: list[Tensor] = []
+    statistics = StreamingStatistics()
 
     def watch(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        totals.append(inputs[0].abs().flatten(0, -2).mean(0, dtype=torch.float64))
+        statistics.add(inputs[0])
 
     handle = block.get_submodule(reader).register_forward_pre_hook(watch)
     try:
         advance(block, tokens)
     finally:
         handle.remove()
-    return torch.stack(totals).mean(0).float()
+    return statistics.mean_abs.float()
 
 
 def _simulate_int8_(block: Block, readers: tuple[str, ...], dynamic: bool) -> None:

@@ -36,10 +36,13 @@ def plan_precision(recipe: Recipe, weights: Iterable[str], compute: Iterable[str
     _check_found(recipe, weights, compute, activations)
     base, reason = WEIGHTS_BY_PRECISION[recipe.precision]
     other = SitePrecision(base, reason) if activations == "static" else SitePrecision(Dtype.FP32, "computed in float")
+    of_weights = {site: _exception(recipe, site) or SitePrecision(base, reason) for site in weights}
+    of_compute = {site: _kept_in_fp32(recipe, site) or other for site in compute}
+    any_integer = any(found.dtype is Dtype.INT8 for found in [*of_weights.values(), *of_compute.values()])
     return PrecisionPlan(
-        weights={site: _exception(recipe, site) or SitePrecision(base, reason) for site in weights},
-        compute={site: _kept_in_fp32(recipe, site) or other for site in compute},
-        activations=activations,
+        weights=of_weights,
+        compute=of_compute,
+        activations=activations if any_integer else None,
         integer_io=recipe.precision == "int8_full",
     )
 

@@ -1,0 +1,102 @@
+"""What integers make of weights and activations, by hand and as bounds."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from edgeflex_tflite.quantize.rounding import round_activation, round_weight
+
+
+def values(seed: int, rows: int, columns: int) -> Tensor:
+    """Rows of very different magnitude and offset."""
+    generator = torch.Generator().manual_seed(seed)
+    scale = 10.0 ** torch.empty(rows, 1).uniform_(-3, 3, generator=generator)
+    offset = torch.randn(rows, 1, generator=generator) * 2
+    return (torch.randn(rows, columns, generator=generator) + offset) * scale
+
+
+SHAPES = {"seed": st.integers(0, 10**6), "rows": st.integers(1, 6), "columns": st.integers(1, 20)}
+
+
+def test_weight_golden() -> None:
+    weight = torch.tensor([[127.0, -64.4, 0.6, 0.4], [-2.54, 1.27, 0.009, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    expected = torch.tensor([[127.0, -64.0, 1.0, 0.0], [-2.54, 1.28, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    torch.testing.assert_close(round_weight(weight), expected, rtol=1e-6, atol=1e-7)
+
+
+@settings(deadline=None)
+@given(**SHAPES)
+def test_weight_is_on_its_channels_grid(seed: int, rows: int, columns: int) -> None:
+    weight = values(seed, rows, columns)
+    rounded, step = round_weight(weight), weight.abs().amax(1, keepdim=True) / 127
+    levels = rounded / step
+    torch.testing.assert_close(levels, levels.round(), rtol=0, atol=1e-4)
+    assert levels.abs().max() <= 127 + 1e-4
+    assert ((rounded - weight).abs() <= step * (0.5 + 1e-4)).all()
+
+
+@settings(deadline=None)
+@given(**SHAPES)
+def test_rounding_weights_twice_changes_nothing(seed: int, rows: int, columns: int) -> None:
+    once = round_weight(values(seed, rows, columns))
+    torch.testing.assert_close(round_weight(once), once, rtol=1e-6, atol=0)
+
+
+def test_channels_do_not_share_a_scale() -> None:
+    small, large = torch.tensor([[0.1, 0.03]]), torch.tensor([[1000.0, 1.0]])
+    assert torch.equal(round_weight(torch.cat([small, large]))[:1], round_weight(small))
+
+
+def test_activation_golden() -> None:
+    """From -1 to 4.1 in 255 steps of 0.02, with the zero point at 50."""
+    x = torch.tensor([[-1.0, 4.1, 0.0, 0.011, 0.009, 1.0]])
+    expected = torch.tensor([[-1.0, 4.1, 0.0, 0.02, 0.0, 1.0]])
+    for per_token in (False, True):
+        torch.testing.assert_close(round_activation(x, per_token), expected, rtol=1e-5, atol=1e-6)
+
+
+@settings(deadline=None)
+@given(**SHAPES, per_token=st.booleans())
+def test_activation_error_is_at_most_half_a_step(seed: int, rows: int, columns: int, per_token: bool) -> None:
+    x = values(seed, rows, columns)
+    low, high = (x.amin(1, keepdim=True), x.amax(1, keepdim=True)) if per_token else (x.min(), x.max())
+    step = (high.clamp_min(0) - low.clamp_max(0)) / 255
+    assert ((round_activation(x, per_token) - x).abs() <= step * (0.5 + 1e-3)).all()
+
+
+@settings(deadline=None)
+@given(**SHAPES, per_token=st.booleans())
+def test_zero_stays_zero(seed: int, rows: int, columns: int, per_token: bool) -> None:
+    x = torch.cat([values(seed, rows, columns), torch.zeros(rows, 1)], 1)
+    assert not round_activation(x, per_token)[:, -1].any()
+
+
+def test_activation_takes_at_most_256_values() -> None:
+    x = torch.randn(1, 5000)
+    assert 200 < len(round_activation(x, per_token=True).unique()) <= 256
+
+
+def test_token_scales() -> None:
+    """A quiet token beside a loud one keeps its detail only where each has a scale of its own."""
+    x = torch.tensor([[[0.01, 0.02, -0.01]], [[100.0, -50.0, 3.0]]])
+    torch.testing.assert_close(round_activation(x, per_token=True)[0], x[0], rtol=0, atol=1e-4)
+    assert not round_activation(x, per_token=False)[0].any()
+
+
+@pytest.mark.parametrize("value", [0.0, 3.0, -3.0])
+def test_constant_activation(value: float) -> None:
+    x = torch.full((2, 4), value)
+    torch.testing.assert_close(round_activation(x, per_token=True), x, rtol=1e-6, atol=0)
+
+
+def test_inputs_are_not_changed() -> None:
+    x = torch.randn(3, 4)
+    before = x.clone()
+    round_weight(x)
+    round_activation(x, per_token=True)
+    round_activation(x, per_token=False)
+    assert torch.equal(x, before)

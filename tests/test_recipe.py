@@ -1,0 +1,299 @@
+"""A recipe says all that a user may choose: it survives JSON, and what cannot be is refused where it is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeflex_tflite import recipe as recipes
+from edgeflex_tflite.errors import UserError
+from edgeflex_tflite.recipe import CHOICES, LARGEST, PRESETS, Recipe, descriptions, from_dict, kind_of, load
+
+FIELDS = [field.name for field in dataclasses.fields(Recipe)]
+COUNT = st.integers(1, 10**6)
+RATIO_OR_BUDGET: st.SearchStrategy[dict[str, Any]] = st.one_of(
+    st.fixed_dictionaries({}),
+    st.fixed_dictionaries({"memory_budget_mb": st.floats(1e-3, 1e4) | st.integers(1, 10**4)}),
+    st.fixed_dictionaries({"prune_ratio": st.floats(0, 0.999)}),
+)
+OTHERS = st.fixed_dictionaries(
+    {},
+    optional={name: st.sampled_from(choices) for name, choices in CHOICES.items()}
+    | {
+        "compensate": st.booleans(),
+        "awq": st.booleans(),
+        "fp16_sites": st.sampled_from(["", r"^head$", "a|b"]),
+        "fp32_sites": st.sampled_from(["", r"\.0\.", "ü"]),
+        "max_accuracy_drop": st.none() | st.floats(0, 100) | st.integers(0, 100),
+        "calibration_samples": COUNT,
+        "eval_samples": st.none() | COUNT,
+        "width_multiple": COUNT,
+        "probe_samples": COUNT,
+        "awq_tokens": COUNT,
+        "seed": st.integers(0, LARGEST - 1),
+    },
+)
+
+
+def test_strategy_covers_every_field() -> None:
+    drawn = {*CHOICES, "compensate", "awq", "fp16_sites", "fp32_sites", "max_accuracy_drop", "calibration_samples"}
+    drawn |= {
+        "eval_samples",
+        "width_multiple",
+        "probe_samples",
+        "awq_tokens",
+        "seed",
+        "memory_budget_mb",
+        "prune_ratio",
+    }
+    assert drawn == set(FIELDS)
+
+
+@given(RATIO_OR_BUDGET, OTHERS)
+def test_json_round_trip(one: dict[str, Any], others: dict[str, Any]) -> None:
+    recipe = from_dict(one | others)
+    again = from_dict(json.loads(recipe.to_json()))
+    assert again == recipe
+    assert again.sha256 == recipe.sha256
+    assert again.to_json() == recipe.to_json()
+    assert all(getattr(recipe, name) == value for name, value in (one | others).items())
+
+
+def test_file_round_trip(tmp_path: Path) -> None:
+    recipe = Recipe(precision="int8_static", prune_ratio=0.25, fp32_sites="ü", max_accuracy_drop=1)
+    (tmp_path / "a.json").write_text(recipe.to_json())
+    assert load(str(tmp_path / "a.json")) == recipe
+
+
+def test_file_may_leave_out_what_it_does_not_change(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"awq": false}')
+    assert load(str(tmp_path / "a.json")) == Recipe(awq=False)
+
+
+def test_json_names_every_field_in_order() -> None:
+    assert list(json.loads(Recipe().to_json())) == FIELDS
+
+
+def test_hash_of_the_defaults() -> None:
+    """Written down, so that a change of a default or of the form is a decision."""
+    assert Recipe().sha256 == "5008bee5e6cb3380b9fe25c6d7c17f8e493fc9148bd9674bb0da844ad6729023"
+
+
+def test_hash_tells_recipes_apart() -> None:
+    changes: list[dict[str, Any]] = [{}, {"awq": False}, {"seed": 1}, {"prune_ratio": 0.5}, {"memory_budget_mb": 0.5}]
+    assert len({Recipe(**change).sha256 for change in changes}) == len(changes)
+
+
+@pytest.mark.parametrize("name", ["memory_budget_mb", "max_accuracy_drop"])
+def test_equal_recipes_have_equal_hashes(name: str) -> None:
+    whole, decimal = from_dict({name: 10}), from_dict({name: 10.0})
+    assert whole == decimal
+    assert whole.sha256 == decimal.sha256
+
+
+UNKNOWN = [
+    ("prune_ration", "unknown recipe key 'prune_ration': did you mean 'prune_ratio'?"),
+    ("Precision", "did you mean 'precision'?"),
+    ("xyz", "unknown recipe key 'xyz': known keys: precision, memory_budget_mb, "),
+]
+
+
+@pytest.mark.parametrize(("key", "message"), UNKNOWN)
+def test_unknown_key(key: str, message: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        from_dict({"awq": True, key: 1})
+    assert message in str(refusal.value)
+
+
+WRONG_TYPES = [
+    ("precision", 8, "str"),
+    ("memory_budget_mb", "12", "float or null"),
+    ("memory_budget_mb", True, "float or null"),
+    ("prune_ratio", [0.5], "float or null"),
+    ("compensate", 1, "bool"),
+    ("compensate", "false", "bool"),
+    ("awq", None, "bool"),
+    ("fp16_sites", None, "str"),
+    ("calibration_samples", 1.5, "int"),
+    ("calibration_samples", 64.0, "int"),
+    ("calibration_samples", None, "int"),
+    ("calibration_samples", True, "int"),
+    ("eval_samples", "all", "int or null"),
+    ("seed", None, "int"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "kinds"), WRONG_TYPES)
+def test_wrong_type(name: str, value: Any, kinds: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        from_dict({name: value})
+    assert str(refusal.value) == f"{name} is {value!r}: it must be {kinds}"
+
+
+BAD_VALUES = [
+    ("precision", "int4", "precision is 'int4': choose one of mixed, fp32, fp16, int8_dynamic, int8_static, int8_full"),
+    ("prune_score", "taylor", "prune_score is 'taylor': choose one of energy, mean_abs, magnitude"),
+    ("input_layout", "NHWC", "choose one of nhwc, nchw"),
+    ("input_range", "0-2", "choose one of 0-255, 0-1, normalized"),
+    ("memory_budget_mb", 0, "memory_budget_mb is 0: give a number above 0"),
+    ("memory_budget_mb", -1.5, "memory_budget_mb is -1.5: give a number above 0"),
+    ("memory_budget_mb", float("nan"), "memory_budget_mb is nan: give a number above 0 and below 2**63"),
+    ("memory_budget_mb", float("inf"), "memory_budget_mb is inf: give a number above 0 and below 2**63"),
+    ("memory_budget_mb", 10**400, "and below 2**63"),
+    ("prune_ratio", 1, "prune_ratio is 1: give the share of MLP neurons to cut, from 0 to below 1"),
+    ("prune_ratio", -0.1, "from 0 to below 1"),
+    ("prune_ratio", float("nan"), "from 0 to below 1"),
+    ("max_accuracy_drop", -0.5, "max_accuracy_drop is -0.5: give percentage points, 0 or more"),
+    ("max_accuracy_drop", float("nan"), "max_accuracy_drop is nan: give percentage points, 0 or more, up to 100"),
+    ("max_accuracy_drop", float("inf"), "up to 100"),
+    ("calibration_samples", 0, "calibration_samples is 0: give a number above 0"),
+    ("eval_samples", -3, "eval_samples is -3"),
+    ("width_multiple", 0, "width_multiple is 0"),
+    ("probe_samples", 0, "probe_samples is 0"),
+    ("awq_tokens", 0, "awq_tokens is 0"),
+    ("seed", -1, "seed is -1: give a number from 0 to below 2**63"),
+    ("seed", LARGEST, "give a number from 0 to below 2**63"),
+    ("fp16_sites", "(", "fp16_sites is not a regular expression: "),
+    ("fp32_sites", "a**", "fp32_sites is not a regular expression: multiple repeat"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "message"), BAD_VALUES)
+def test_bad_value(name: str, value: Any, message: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        from_dict({name: value})
+    assert message in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("prune_ratio", 0),
+        ("prune_ratio", 0.999),
+        ("max_accuracy_drop", 0),
+        ("max_accuracy_drop", 100),
+        ("eval_samples", 1),
+        ("seed", LARGEST - 1),
+    ],
+)
+def test_ends_of_the_ranges_are_allowed(name: str, value: Any) -> None:
+    assert getattr(from_dict({name: value}), name) == value
+
+
+def test_a_change_overrules_its_counterpart() -> None:
+    ratio, budget = Recipe(prune_ratio=0.5, seed=3), Recipe(memory_budget_mb=10.0, seed=3)
+    assert ratio.overruled_by({"memory_budget_mb": 10.0}) == budget
+    assert budget.overruled_by({"prune_ratio": 0.5}) == ratio
+    assert ratio.overruled_by({"awq": False}) == Recipe(prune_ratio=0.5, seed=3, awq=False)
+    with pytest.raises(UserError, match="contradict each other"):
+        ratio.overruled_by({"prune_ratio": 0.5, "memory_budget_mb": 10.0})
+
+
+def test_budget_and_ratio_contradict_each_other() -> None:
+    with pytest.raises(UserError, match="memory_budget_mb and prune_ratio contradict each other"):
+        Recipe(memory_budget_mb=10.0, prune_ratio=0.5)
+    with pytest.raises(UserError, match="give the budget or the ratio, not both"):
+        Recipe(prune_ratio=0.5).replace(memory_budget_mb=10.0)
+
+
+def test_replace() -> None:
+    recipe = Recipe(seed=3)
+    assert recipe.replace(prune_ratio=0.5) == Recipe(seed=3, prune_ratio=0.5)
+    assert recipe == Recipe(seed=3)
+    with pytest.raises(UserError, match="did you mean 'seed'"):
+        recipe.replace(sed=1)
+
+
+@pytest.mark.parametrize(("megabytes", "expected"), [(None, None), (1.0, 10**6), (1.5, 1_500_000), (1e-6, 1)])
+def test_budget_in_bytes(megabytes: float | None, expected: int | None) -> None:
+    assert Recipe(memory_budget_mb=megabytes).memory_budget_bytes == expected
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_presets(name: str) -> None:
+    assert load(name) is PRESETS[name]
+    assert from_dict(json.loads(PRESETS[name].to_json())) == PRESETS[name]
+
+
+def test_named_presets() -> None:
+    assert set(PRESETS) == {"paper", "balanced", "smallest", "edgetpu", "npu"}
+    paper = PRESETS["paper"]
+    assert (paper.prune_score, paper.compensate, paper.precision) == ("mean_abs", False, "mixed")
+
+
+NOT_RECIPES: list[tuple[bytes, str]] = [
+    (b"{", "is not valid JSON"),
+    (b"", "is not valid JSON"),
+    (b"\xff\xfe\xfa", "is not valid JSON"),
+    (b"9" * 5000, "is not valid JSON"),
+    (b"[1]", "must be a JSON object of recipe keys, not a list"),
+    (b"null", "not a NoneType"),
+    (b'{"max_accuracy_drop": NaN}', "give percentage points"),
+    (b'{"memory_budget_mb": Infinity}', "below 2**63"),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), NOT_RECIPES, ids=[row[0][:12].decode("latin1") for row in NOT_RECIPES])
+def test_bad_file(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(UserError) as refusal:
+        load(str(tmp_path / "a.json"))
+    assert message in str(refusal.value)
+
+
+def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*_: Any, **__: Any) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "a.json").touch()
+    monkeypatch.setattr(Path, "read_text", denied)
+    with pytest.raises(UserError, match=r"a\.json cannot be read: Permission denied"):
+        load(str(tmp_path / "a.json"))
+
+
+@pytest.mark.parametrize("name", ["nowhere.json", "balance", ""])
+def test_neither_preset_nor_file(name: str) -> None:
+    with pytest.raises(UserError, match=r"is neither a preset \(balanced, paper, .*\) nor a JSON file"):
+        load(name)
+
+
+def test_every_field_is_described() -> None:
+    described = descriptions()
+    assert list(described) == FIELDS
+    assert all(len(text) > 10 and text.endswith(".") and "  " not in text for text in described.values())
+    assert described["fp16_sites"] == described["fp32_sites"]
+    assert described["precision"].endswith("or `int8_full`.")
+    assert described["seed"] == "of every random choice."
+
+
+def test_descriptions_name_every_choice() -> None:
+    described = descriptions()
+    for name in ("precision", "prune_score"):
+        assert all(f"`{choice}`" in described[name] for choice in CHOICES[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("precision", str), ("memory_budget_mb", float), ("eval_samples", int), ("awq", bool)]
+)
+def test_kind_of_a_field(name: str, kind: type) -> None:
+    assert kind_of(name) is kind
+
+
+def test_every_field_has_a_kind_that_flags_know() -> None:
+    assert {kind_of(name) for name in FIELDS} == {str, float, int, bool}
+
+
+def test_recipes_do_not_change() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Recipe().seed = 1  # type: ignore[misc]
+
+
+def test_defaults_have_one_home() -> None:
+    """The module makes no second recipe with values of its own beside the presets."""
+    assert [name for name, value in vars(recipes).items() if isinstance(value, Recipe)] == []
