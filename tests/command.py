@@ -31,12 +31,17 @@ class Outcome:
     err: str
 
 
+def exit_code(flags: tuple[str, ...]) -> int:
+    """Of the command in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["convert", *flags])
+        return cli.run(convert.main, convert.define_flags, convert.__doc__ or "")
+
+
 def run_here(flags: tuple[str, ...], capfd: pytest.CaptureFixture[str]) -> Outcome:
     """The command in this process. What native code writes is captured too."""
     capfd.readouterr()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["convert", *flags])
-        code = cli.run(convert.main, convert.define_flags, convert.__doc__ or "")
+    code = exit_code(flags)
     captured = capfd.readouterr()
     return Outcome(code, captured.out, captured.err)
 
