@@ -37,9 +37,7 @@ def text(table: Table, slot: int) -> str:
 
 
 def floats(table: Table, slot: int) -> list[float]:
-    return table.GetVectorAsNumpy(
-        flatbuffers.number_types.Float32Flags, field(table, slot) - table.Pos
-    ).tolist()
+    return table.GetVectorAsNumpy(flatbuffers.number_types.Float32Flags, field(table, slot) - table.Pos).tolist()
 
 
 @pytest.mark.parametrize(
