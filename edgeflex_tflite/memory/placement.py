@@ -76,8 +76,10 @@ def _offset(request: Request, placed: list[Placed]) -> int:
     that is how the runtime does it, and it decides between gaps that differ by less than the alignment.
     """
     best, best_gap, end = None, None, 0
+    first, last = request.lifetime.first, request.lifetime.last
     for other in placed:
-        if not other.request.lifetime.overlaps(request.lifetime):
+        lifetime = other.request.lifetime
+        if lifetime.last < first or lifetime.first > last:
             continue
         start = _align(end)
         fits = start + request.bytes <= other.offset_bytes

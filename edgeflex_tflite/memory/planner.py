@@ -49,13 +49,11 @@ def _plan(prepared: Prepared, called: tuple[ArenaPlan, ...]) -> ArenaPlan:
     graph = prepared.graph
     owners = shared_buffers(prepared)
     spans = lifetimes(prepared, owners)
-    requests, owners = _requests(prepared, owners, spans)
+    requests = _requests(prepared, owners, spans)
     arena = place(r for r in requests if prepared.homes[r.tensor] is Home.ARENA)
     persistent = place(_kept(r) for r in requests if prepared.homes[r.tensor] is Home.PERSISTENT)
-    allocations = tuple(
-        _allocation(prepared, owners, p, is_kept)
-        for p, is_kept in [(p, False) for p in arena] + [(p, True) for p in persistent]
-    )
+    sharers = {t: owner for t, owner in owners.items() if _is_allocated(prepared, t, spans[t])}
+    allocations = tuple(_allocation(prepared, sharers, placed) for placed in [*arena, *persistent])
     timeline = _timeline(allocations, prepared.last_op + 1)
     peak_op = _peak_op(graph, allocations, timeline)
     return ArenaPlan(
@@ -79,20 +77,12 @@ def _plan(prepared: Prepared, called: tuple[ArenaPlan, ...]) -> ArenaPlan:
     )
 
 
-def _requests(
-    prepared: Prepared, owners: dict[int, int], spans: dict[int, Lifetime]
-) -> tuple[list[Request], dict[int, int]]:
-    """The buffers to place, in placing order, and the sharing that still holds.
-
-    An output only shares when its owner lies in the arena with the same size at the end of preparation.
-    """
+def _requests(prepared: Prepared, owners: dict[int, int], spans: dict[int, Lifetime]) -> list[Request]:
+    """The buffers to place, in placing order: tensors in another one's buffer are sorted too, but not placed."""
     sizes, homes = prepared.sizes_bytes, prepared.homes
     met = [t for t in _meeting_order(prepared) if homes[t] is Home.PERSISTENT or (homes[t] is Home.ARENA and sizes[t])]
     ordered = introsort([Request(t, sizes[t], spans[t]) for t in met], lambda a, b: placing_key(a) < placing_key(b))
-    holding = {
-        t: owners[t] for t in met if t in owners and homes[owners[t]] is Home.ARENA and sizes[owners[t]] == sizes[t]
-    }
-    return [r for r in ordered if r.bytes and r.tensor not in holding], holding
+    return [r for r in ordered if r.bytes and r.tensor not in owners]
 
 
 def _meeting_order(prepared: Prepared) -> list[int]:
@@ -111,17 +101,21 @@ def _kept(request: Request) -> Request:
     return Request(request.tensor, request.bytes, Lifetime(request.lifetime.first, FOREVER))
 
 
-def _allocation(prepared: Prepared, owners: dict[int, int], placed: Placed, persistent: bool) -> Allocation:
+def _is_allocated(prepared: Prepared, tensor: int, span: Lifetime) -> bool:
+    return prepared.homes[tensor] is Home.ARENA and span.first <= prepared.last_op
+
+
+def _allocation(prepared: Prepared, sharers: dict[int, int], placed: Placed) -> Allocation:
     request = placed.request
     return Allocation(
         tensor=request.tensor,
         name=prepared.names[request.tensor],
-        sharers=tuple(sharer for sharer, owner in owners.items() if owner == request.tensor),
+        sharers=tuple(t for t, owner in sharers.items() if owner == request.tensor),
         bytes=request.bytes,
         offset_bytes=placed.offset_bytes,
         first_op=request.lifetime.first,
         last_op=min(request.lifetime.last, max(len(prepared.graph.ops) - 1, 0)),
-        persistent=persistent,
+        persistent=prepared.homes[request.tensor] is Home.PERSISTENT,
     )
 
 

@@ -25,10 +25,9 @@ _SCALAR_BYTES = 4
 
 
 def reader_counts(prepared: Prepared) -> Counter[int]:
-    """References to each tensor: one for each read, and one for being a graph input, output or variable."""
+    """References to each tensor: one for each read, and one for being a graph input or output."""
     graph = prepared.graph
     counts = Counter(real_indices(graph.inputs) + real_indices(graph.outputs))
-    counts.update(t.index for t in graph.tensors if t.is_variable)
     for op in graph.ops:
         counts.update(real_indices(op.inputs))
     return counts

@@ -171,6 +171,130 @@ def test_text_is_listed_and_not_counted(tmp_path: Path) -> None:
     assert differences(path) == []
 
 
+def computed_scalar(t: Tiny) -> tuple[int, int]:
+    source, value = t.tensor(dtype="INT32"), t.tensor(dtype="INT32")
+    t.op("ABS", [source], [value], version=5)
+    return source, value
+
+
+def test_top_k_of_a_computed_k_is_dynamic(tmp_path: Path) -> None:
+    t = Tiny()
+    source, k = computed_scalar(t)
+    x, values, indices = t.tensor(9), t.tensor(2), t.tensor(2, dtype="INT32")
+    t.op("TOPK_V2", [x, k], [values, indices])
+    path = written(t, tmp_path / "tiny.tflite", [x, source], [values])
+    assert plan_arena(path).dynamic_tensors == (f"t{values}", f"t{indices}")
+    assert differences(path) == []
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_top_k_of_an_open_shape_is_dynamic(known: bool, tmp_path: Path) -> None:
+    t = Tiny()
+    x, values, indices, y = t.tensor(9), t.tensor(2), t.tensor(2, dtype="INT32"), t.tensor(2)
+    t.op("TOPK_V2", [x, t.constant(2, "INT32")], [values, indices])
+    t.op("RELU", [values], [y])
+    if not known:
+        t.tensors[x].shapeSignature = [-1]
+    path = written(t, tmp_path / "tiny.tflite", [x], [y])
+    assert plan_arena(path).planned_ops == (2 if known else 1)
+    assert differences(path) == []
+
+
+@pytest.mark.parametrize("soft", [True, False])
+@pytest.mark.parametrize("known", [True, False])
+def test_all_but_the_count_of_suppressed_boxes_are_sized_by_an_input(soft: bool, known: bool, tmp_path: Path) -> None:
+    t = Tiny()
+    source, computed = computed_scalar(t)
+    boxes, scores, zero = t.tensor(6, 4), t.tensor(6), t.constant(0.5)
+    picked, best, count = t.tensor(3, dtype="INT32"), t.tensor(3), t.tensor(dtype="INT32")
+    name, outputs = (
+        ("NON_MAX_SUPPRESSION_V5", [picked, best, count]) if soft else ("NON_MAX_SUPPRESSION_V4", [picked, count])
+    )
+    t.op(
+        name,
+        [boxes, scores, t.constant(3, "INT32") if known else computed, zero, zero, *([zero] if soft else [])],
+        outputs,
+    )
+    y = t.tensor(3, dtype="INT32")
+    t.op("ABS", [picked], [y], version=5)
+    path = written(t, tmp_path / "tiny.tflite", [boxes, scores, source], [y])
+    assert plan_arena(path).dynamic_tensors == (() if known else tuple(f"t{i}" for i in outputs[:-1]))
+    assert differences(path) == []
+
+
+def test_unique_values_are_dynamic_and_their_indices_are_not(tmp_path: Path) -> None:
+    t = Tiny()
+    x, values, indices, y = t.tensor(9), t.tensor(9), t.tensor(9, dtype="INT32"), t.tensor(9)
+    t.op("UNIQUE", [x], [values, indices], table="UniqueOptions", idxOutType=2)
+    t.op("RELU", [values], [y])
+    path = written(t, tmp_path / "tiny.tflite", [x], [y])
+    plan = plan_arena(path)
+    assert plan.dynamic_tensors == (f"t{values}",)
+    assert indices in {a.tensor for a in plan.allocations}
+    assert differences(path) == []
+
+
+def test_basic_lstm_keeps_the_state_that_it_reads(tmp_path: Path) -> None:
+    t = Tiny()
+    x, activation, state = t.tensor(2, 6), t.tensor(2, 5), t.tensor(2, 5)
+    outputs = [t.tensor(2, n) for n in (5, 5, 11, 20)]
+    a, s = t.tensor(2, 5), t.tensor(2, 5)
+    t.op("RELU", [activation], [a])
+    t.op("RELU", [state], [s])
+    weights, bias = t.constant(np.zeros((20, 11))), t.constant(np.zeros(20))
+    t.op("LSTM", [x, a, weights, bias, s], outputs, table="LSTMOptions", kernelType=1, version=2)
+    y = t.tensor(2, 5)
+    t.op("RELU", [outputs[0]], [y])
+    path = written(t, tmp_path / "tiny.tflite", [x, activation, state], [y])
+    assert {p.tensor for p in plan_arena(path).allocations if p.persistent} == {a, s}
+    assert differences(path) == []
+
+
+def test_resource_handles_are_kept_and_what_they_name_is_read_into_the_arena(tmp_path: Path) -> None:
+    t = Tiny()
+    x, handle, value, y = t.tensor(9), t.tensor(dtype="RESOURCE"), t.tensor(9), t.tensor(9)
+    t.op("VAR_HANDLE", [], [handle], table="VarHandleOptions", sharedName=b"v", container=b"")
+    t.op("READ_VARIABLE", [handle], [value])
+    t.op("ADD", [x, value], [y], table="AddOptions")
+    path = written(t, tmp_path / "tiny.tflite", [x], [y])
+    plan = plan_arena(path)
+    assert plan.persistent_bytes == 4
+    assert {p.tensor for p in plan.allocations if not p.persistent} == {x, value, y}
+    assert differences(path) == []
+
+
+def test_variable_without_dimensions_is_read_into_a_block_of_its_own(tmp_path: Path) -> None:
+    t = Tiny()
+    x, handle, value, y = t.tensor(9), t.tensor(dtype="RESOURCE"), t.tensor(), t.tensor(9)
+    t.op("VAR_HANDLE", [], [handle], table="VarHandleOptions", sharedName=b"v", container=b"")
+    t.op("READ_VARIABLE", [handle], [value])
+    t.op("ADD", [x, value], [y], table="AddOptions")
+    path = written(t, tmp_path / "tiny.tflite", [x], [y])
+    assert plan_arena(path).planned_ops == 2
+    assert differences(path) == []
+
+
+def test_constant_text_is_reshaped_into_a_block_of_its_own(tmp_path: Path) -> None:
+    t = Tiny()
+    text, flat, x, y = t.tensor(1, dtype="STRING"), t.tensor(1, 1, dtype="STRING"), t.tensor(4), t.tensor(4)
+    t.store(text, np.array([1, 12, 15], np.int32).tobytes() + b"abc")
+    t.op("RESHAPE", [text, t.constant([1, 1], "INT32")], [flat], table="ReshapeOptions")
+    t.op("RELU", [x], [y])
+    path = written(t, tmp_path / "tiny.tflite", [x], [y])
+    assert plan_arena(path).planned_ops == 1
+    assert plan_arena(path).dynamic_tensors == (f"t{flat}",)
+    assert differences(path) == []
+
+
+def test_nothing_of_no_size_is_placed() -> None:
+    t = Tiny()
+    x, y = t.tensor(4), t.tensor(4)
+    t.tensor(2, variable=True)
+    t.tensor(0, variable=True)
+    t.op("RELU", [x], [y])
+    assert plan_arena(t.build([x], [y])).persistent_bytes == 8
+
+
 def test_op_type_that_was_never_looked_up_is_reported() -> None:
     t = Tiny()
     x, y = t.tensor(1, 4, 4, 2), t.tensor(1, 4, 4, 2)
