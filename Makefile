@@ -1,6 +1,9 @@
 # Two commands do everything: `make demo` and `make test`. Both make .venv first, once, and reuse it.
 
-PYTHON ?= $(firstword $(foreach name,python3.12 python3.11 python3.10 python3,$(shell command -v $(name) 2>/dev/null)))
+# The first interpreter that runs and is of a supported version.
+SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
+CANDIDATES := python3.12 python3.11 python3.10 python3 python
+PYTHON ?= $(shell for name in $(CANDIDATES); do $$name -c '$(SUPPORTED)' >/dev/null 2>&1 && echo $$name && break; done)
 BIN := .venv/bin
 
 .PHONY: demo test check clean
@@ -20,7 +23,7 @@ check: .venv/ready
 	$(BIN)/mypy
 
 .venv/ready: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' \
+	@test -n "$(PYTHON)" && $(PYTHON) -c '$(SUPPORTED)' \
 		|| { echo "error: Python 3.10, 3.11 or 3.12 is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
