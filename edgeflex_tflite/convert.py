@@ -22,7 +22,7 @@ from edgeflex_tflite import recipe as recipes
 from edgeflex_tflite.errors import UserError
 
 if TYPE_CHECKING:
-    from edgeflex_tflite.data import Source
+    from edgeflex_tflite.data import Preprocessing, Source
 
 DEMO_MODEL = "vit_edgeflex_digits"
 DEMO_DATA, DEMO_CALIBRATION = "demo/test", "demo/train"
@@ -100,40 +100,23 @@ def _define_recipe_flags(values: flags.FlagValues) -> None:
 
 def main(values: flags.FlagValues) -> None:
     recipe = recipes.load(values.recipe).overruled_by(cli.given(values, RECIPE_FLAGS))
-    if values.num_threads is not None and not 0 < values.num_threads <= MOST_THREADS:
-        raise UserError(f"num_threads is {values.num_threads}: give a number from 1 to {MOST_THREADS}")
-    if values.dry_run and values.resume:
-        raise UserError("--dry_run and --resume contradict each other: a dry run writes nothing that could go on")
-    data_spec, calibration_spec = _data_specs(values)
+    _check_flags(values)
+    specs = _data_specs(values)
     output = _output_folder(values.output_dir)
 
     from edgeflex_tflite import data as images
     from edgeflex_tflite import pipeline
     from edgeflex_tflite.bundle.manifest import Origin
-    from edgeflex_tflite.models.load import load_model
     from edgeflex_tflite.report.console import Console
 
     console = Console()
     if not values.dry_run:
         pipeline.check_output(output, values.resume, values.overwrite)
-    source = images.open_source(data_spec, values.data_split)
-    calibration = images.open_source(calibration_spec, values.calibration_split) if calibration_spec else None
-    model: Any = load_model(
-        values.model,
-        pretrained=values.pretrained,
-        checkpoint=values.checkpoint,
-        num_classes=values.num_classes,
-        img_size=values.img_size,
-    )
+    source = images.open_source(specs[0], values.data_split)
+    calibration = images.open_source(specs[1], values.calibration_split) if specs[1] else None
+    model = _model(values)
     _check_sources(recipe, source, calibration, model.num_classes)
-    preprocessing = images.Preprocessing.of_model(
-        model,
-        interpolation=values.interpolation,
-        crop_pct=values.crop_pct,
-        crop_mode=values.crop_mode,
-        mean=_floats(values, "mean"),
-        std=_floats(values, "std"),
-    )
+    preprocessing = _preprocessing(values, model)
     threads = values.num_threads or pipeline.available_threads()
     design = pipeline.design_file(model, preprocessing, recipe, threads)
     pipeline.check_possible(design, recipe.eval_samples or len(source), output)
@@ -153,13 +136,45 @@ def main(values: flags.FlagValues) -> None:
         data,
         output_dir=output,
         labels=None,
-        origin=Origin(values.model, values.checkpoint, data_spec, calibration_spec, _command()),
+        origin=Origin(values.model, values.checkpoint, *specs, _command()),
         resume=values.resume,
         overwrite=values.overwrite,
         console=console,
     )
     size = bundle.model.stat().st_size
     console.line(f"\n{bundle.model}: {size:,} bytes. What it costs and knows: {bundle.folder / 'report.md'}")
+
+
+def _check_flags(values: flags.FlagValues) -> None:
+    if values.num_threads is not None and not 0 < values.num_threads <= MOST_THREADS:
+        raise UserError(f"num_threads is {values.num_threads}: give a number from 1 to {MOST_THREADS}")
+    if values.dry_run and values.resume:
+        raise UserError("--dry_run and --resume contradict each other: a dry run writes nothing that could go on")
+
+
+def _model(values: flags.FlagValues) -> Any:
+    from edgeflex_tflite.models.load import load_model
+
+    return load_model(
+        values.model,
+        pretrained=values.pretrained,
+        checkpoint=values.checkpoint,
+        num_classes=values.num_classes,
+        img_size=values.img_size,
+    )
+
+
+def _preprocessing(values: flags.FlagValues, model: Any) -> Preprocessing:
+    from edgeflex_tflite.data import Preprocessing
+
+    return Preprocessing.of_model(
+        model,
+        interpolation=values.interpolation,
+        crop_pct=values.crop_pct,
+        crop_mode=values.crop_mode,
+        mean=_floats(values, "mean"),
+        std=_floats(values, "std"),
+    )
 
 
 def _command() -> str:

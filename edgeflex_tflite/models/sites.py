@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from edgeflex_tflite.models.edge import Centre, EdgeViT, LatentQuery, Norm
+from edgeflex_tflite.models.edge import EdgeViT
 
 WEIGHT_TYPES = (nn.Linear, nn.Conv2d)
-COMPUTE_TYPES = (Norm, Centre, LatentQuery, nn.Softmax, nn.GELU, nn.SiLU, nn.ReLU)
 
 
 def weight_sites(model: EdgeViT) -> dict[str, nn.Module]:

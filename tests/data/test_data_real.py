@@ -21,25 +21,25 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def test_images() -> Source:
+def evaluated() -> Source:
     return open_source(str(Path(FOLDER) / "test.tar"))
 
 
-def test_classes(test_images: Source) -> None:
-    assert test_images.class_names == CLASSES
-    assert len(set(np.bincount(test_images.labels))) == 1
-    check_source(test_images, len(test_images), 10)
+def test_classes(evaluated: Source) -> None:
+    assert evaluated.class_names == CLASSES
+    assert len(set(np.bincount(evaluated.labels))) == 1
+    check_source(evaluated, len(evaluated), 10)
 
 
-def test_calibrating_on_the_training_tar(test_images: Source) -> None:
+def test_calibrating_on_the_training_tar(evaluated: Source) -> None:
     train = open_source(str(Path(FOLDER) / "train.tar"), "train")
-    made = make_data(test_images, train, CIFAR, calibration_samples=100, eval_samples=500, seed=0, workers=0)
+    made = make_data(evaluated, train, CIFAR, calibration_samples=100, eval_samples=500, seed=0, workers=0)
     assert np.bincount(made.calibration.labels).tolist() == [10] * 10
     assert np.bincount(made.evaluation.labels).tolist() == [50] * 10
     assert sum(len(labels) for _, labels in made.evaluation) == 500
 
 
-def test_all_that_calibration_leaves(test_images: Source) -> None:
-    made = make_data(test_images, None, CIFAR, calibration_samples=64, eval_samples=None, seed=0, batch_size=250)
-    assert len(made.evaluation) + made.evaluation.left_out == len(test_images)
+def test_all_that_calibration_leaves(evaluated: Source) -> None:
+    made = make_data(evaluated, None, CIFAR, calibration_samples=64, eval_samples=None, seed=0, batch_size=250)
+    assert len(made.evaluation) + made.evaluation.left_out == len(evaluated)
     assert made.evaluation.left_out >= 64
