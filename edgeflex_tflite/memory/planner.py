@@ -78,11 +78,11 @@ def _plan(prepared: Prepared, called: tuple[ArenaPlan, ...]) -> ArenaPlan:
 
 
 def _requests(prepared: Prepared, owners: dict[int, int], spans: dict[int, Lifetime]) -> list[Request]:
-    """The buffers to place, in placing order: tensors in another one's buffer are sorted too, but not placed."""
+    """The buffers to place, in placing order: tensors in another arena buffer are sorted too, but not placed."""
     sizes, homes = prepared.sizes_bytes, prepared.homes
     met = [t for t in _meeting_order(prepared) if homes[t] is Home.PERSISTENT or (homes[t] is Home.ARENA and sizes[t])]
     ordered = introsort([Request(t, sizes[t], spans[t]) for t in met], lambda a, b: placing_key(a) < placing_key(b))
-    return [r for r in ordered if r.bytes and r.tensor not in owners]
+    return [r for r in ordered if r.bytes and not (r.tensor in owners and homes[owners[r.tensor]] is Home.ARENA)]
 
 
 def _meeting_order(prepared: Prepared) -> list[int]:

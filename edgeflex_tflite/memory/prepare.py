@@ -70,7 +70,7 @@ class _Preparation:
         tensors = self.graph.tensors
         self.ops = list(self.graph.ops)
         self.names = [t.name for t in tensors]
-        self.sizes = [0 if t.data is not None else t.bytes for t in tensors]
+        self.sizes = [t.bytes for t in tensors]
         self.homes = [Home.BORROWED if t.index in self.graph.borrowed else first_home(t) for t in tensors]
         self.temporaries: list[tuple[int, ...]] = [() for _ in self.ops]
         self.rules = [rule_for(op) for op in self.ops]

@@ -12,6 +12,7 @@ from edgeflex_tflite.memory.scratch import Setting, Temporary, is_hybrid, scratc
 
 
 def conv_2d(s: Setting) -> list[Temporary]:
+    """Copied-out patches, or with more threads transposed float weights; and on-the-fly quantization."""
     data, weights, output, options = s.input(0), s.input(1), s.output(), s.op.options
     hybrid = is_hybrid(data, weights, ("UINT8", "INT8", "INT4"))
     undilated = options.get("dilationWFactor", 1) == 1 == options.get("dilationHFactor", 1)

@@ -13,6 +13,7 @@ and on 64-bit Arm."""
 
 
 def fully_connected(s: Setting) -> list[Temporary]:
+    """Float inputs with integer weights are quantized on the fly; otherwise there is no scratch."""
     data, weights = s.input(0), s.input(1)
     units, depth = weights.shape
     if not is_hybrid(data, weights, ("UINT8", "INT8", "INT4", "INT2")) or depth == 0:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
 
 from edgeflex_tflite.memory.homes import KNOWN, Home
 from edgeflex_tflite.memory.scratch import Setting, Temporary, scratch
@@ -27,10 +26,12 @@ def reduce(s: Setting, accumulates: bool = False) -> list[Temporary]:
 
 
 def reduce_sum(s: Setting) -> list[Temporary]:
+    """MEAN and SUM, which need room for wider sums."""
     return reduce(s, accumulates=True)
 
 
 def reduce_prod(s: Setting) -> list[Temporary]:
+    """A product that is known beforehand uses heap blocks instead of the arena."""
     temporaries = reduce(s, accumulates=True)
     if s.homes[s.op.outputs[0]] is not Home.FOLDED:
         return temporaries
@@ -53,10 +54,7 @@ def rfft_2d(s: Setting) -> list[Temporary]:
     """`tflite/kernels/rfft2d.cc`"""
     if s.home(1) not in KNOWN:
         return [Temporary(role, 0, Home.DYNAMIC) for role in ("integers", "doubles", "rows", "data")]
-    height, width = s.input(0).shape[-2:]
-    lengths = s.input(1).data
-    if lengths is not None:
-        height, width = struct.unpack("<2i", lengths[:8])
+    height, width = s.output().shape[-2], 2 * (s.output().shape[-1] - 1)
     length = max(height, width // 2)
     return [
         scratch("integers", "INT32", 2 + math.isqrt(length)),

@@ -49,6 +49,7 @@ _WEIGHTS = (1, 2, 3, 4, 5, 6, 7, 8, _PROJECTION)
 
 
 def lstm(s: Setting) -> list[Temporary]:
+    """`tflite/kernels/lstm.cc`, the full kernel."""
     data, weights = s.input(0), s.input(_TO_OUTPUT)
     batch, cells = data.shape[0], weights.shape[0]
     if data.dtype == "INT8":
@@ -63,6 +64,7 @@ def lstm(s: Setting) -> list[Temporary]:
 
 
 def sequence_lstm(s: Setting) -> list[Temporary]:
+    """`tflite/kernels/unidirectional_sequence_lstm.cc`"""
     data, weights = s.input(0), s.input(_TO_OUTPUT)
     batch, cells = data.shape[1 if s.op.options["timeMajor"] else 0], weights.shape[0]
     if data.dtype == "INT8":

@@ -140,8 +140,9 @@ def state_loop(inner: tuple[int, ...], outer: tuple[int, ...], dtype: str = "FLO
         (state_loop((), (1,)), 2),
         (state_loop((2, 3), (6,)), 1),
         (state_loop((1,), (1,), dtype="STRING"), 1),
+        (state_loop((), (), dtype="RESOURCE"), 1),
     ],
-    ids=["body that resets its state", "scalar becomes a list of one", "state changes rank", "text"],
+    ids=["body that resets its state", "scalar becomes a list of one", "state changes rank", "text", "resource"],
 )
 def test_loop_is_dynamic_when_its_state_is(content: bytes, planned_ops: int, tmp_path: Path) -> None:
     path = tmp_path / "tiny.tflite"

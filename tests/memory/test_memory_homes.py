@@ -250,6 +250,32 @@ def test_basic_lstm_keeps_the_state_that_it_reads(tmp_path: Path) -> None:
     assert differences(path) == []
 
 
+def test_state_that_reshapes_a_kept_constant_has_a_place_of_its_own(tmp_path: Path) -> None:
+    t = Tiny()
+    x, activation, a, whole, state = t.tensor(2, 6), t.tensor(2, 5), t.tensor(2, 5), t.tensor(10), t.tensor(2, 5)
+    t.op("RELU", [activation], [a])
+    t.op("DEQUANTIZE", [t.constant(np.zeros(10), "FLOAT16")], [whole])
+    t.op("RESHAPE", [whole, t.constant([2, 5], "INT32")], [state], table="ReshapeOptions")
+    weights, bias = t.constant(np.zeros((20, 11))), t.constant(np.zeros(20))
+    outputs = [t.tensor(2, n) for n in (5, 5, 11, 20)]
+    t.op("LSTM", [x, a, weights, bias, state], outputs, table="LSTMOptions", kernelType=1, version=2)
+    path = written(t, tmp_path / "tiny.tflite", [x, activation], [outputs[0]])
+    assert {p.tensor for p in plan_arena(path).allocations if p.persistent} == {a, whole, state}
+    assert differences(path) == []
+
+
+def test_constant_reshaped_to_a_computed_shape_needs_the_constant_s_size(tmp_path: Path) -> None:
+    t = Tiny()
+    source, shape = computed_shape(t)
+    flat, x, y = t.tensor(1, 1), t.tensor(4), t.tensor(4)
+    t.op("RESHAPE", [t.constant(np.zeros(30)), shape], [flat], table="ReshapeOptions")
+    t.op("RELU", [x], [y])
+    path = written(t, tmp_path / "tiny.tflite", [x, source], [y])
+    placed, addresses = {p.tensor: p for p in plan_arena(path).allocations}, measure_arena(path).addresses
+    assert placed[flat].bytes == 120
+    assert {i: p.offset_bytes for i, p in placed.items()} == {i: a - addresses[x] for i, a in addresses.items()}
+
+
 def test_resource_handles_are_kept_and_what_they_name_is_read_into_the_arena(tmp_path: Path) -> None:
     t = Tiny()
     x, handle, value, y = t.tensor(9), t.tensor(dtype="RESOURCE"), t.tensor(9), t.tensor(9)
