@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -23,6 +24,7 @@ def run(main: Callable[[flags.FlagValues], None], define: Callable[[flags.FlagVa
     Returns:
         The exit code: 0, 2 for anything wrong with the input, 3 where the written file failed a check, 130 on Ctrl-C.
     """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch loads; threads that spin stall a busy machine
     values = flags.FlagValues()
     define(values)
     if {"--help", "-help", "-h", "--helpfull"} & set(sys.argv[1:]):
