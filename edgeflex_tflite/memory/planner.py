@@ -52,7 +52,7 @@ def _plan(prepared: Prepared, called: tuple[ArenaPlan, ...]) -> ArenaPlan:
     requests = _requests(prepared, owners, spans)
     arena = place(r for r in requests if prepared.homes[r.tensor] is Home.ARENA)
     persistent = place(_kept(r) for r in requests if prepared.homes[r.tensor] is Home.PERSISTENT)
-    sharers = {t: owner for t, owner in owners.items() if _is_allocated(prepared, t, spans[t])}
+    sharers = {t: owner for t, owner in owners.items() if prepared.homes[t] is Home.ARENA}
     allocations = tuple(_allocation(prepared, sharers, placed) for placed in [*arena, *persistent])
     timeline = _timeline(allocations, prepared.last_op + 1)
     peak_op = _peak_op(graph, allocations, timeline)
@@ -99,10 +99,6 @@ def _meeting_order(prepared: Prepared) -> list[int]:
 
 def _kept(request: Request) -> Request:
     return Request(request.tensor, request.bytes, Lifetime(request.lifetime.first, FOREVER))
-
-
-def _is_allocated(prepared: Prepared, tensor: int, span: Lifetime) -> bool:
-    return prepared.homes[tensor] is Home.ARENA and span.first <= prepared.last_op
 
 
 def _allocation(prepared: Prepared, sharers: dict[int, int], placed: Placed) -> Allocation:

@@ -57,6 +57,23 @@ class Tiny:
         self.store(index, bytes((int(np.prod(shape)) * bits + 7) // 8))
         return index
 
+    def sparse(self, *shape: int, dtype: str = "INT8", scales: Sequence[float] = ()) -> int:
+        """Add a constant matrix with one element in each row, stored by rows; gives its index."""
+        rows, columns = schema.DimensionMetadataT(), schema.DimensionMetadataT()
+        rows.format, rows.denseSize = schema.DimensionType.DENSE, shape[0]
+        columns.format = schema.DimensionType.SPARSE_CSR
+        segments, indices = schema.Uint8VectorT(), schema.Uint8VectorT()
+        segments.values, indices.values = list(range(shape[0] + 1)), [0] * shape[0]
+        kind = schema.SparseIndexVector.Uint8Vector
+        columns.arraySegmentsType, columns.arraySegments = kind, segments
+        columns.arrayIndicesType, columns.arrayIndices = kind, indices
+        index = self.tensor(*shape, dtype=dtype, scales=scales)
+        sparsity = schema.SparsityParametersT()
+        sparsity.traversalOrder, sparsity.dimMetadata = [0, 1], [rows, columns]
+        self.tensors[index].sparsity = sparsity
+        self.store(index, np.zeros(shape[0], DTYPES[dtype]).tobytes())
+        return index
+
     def store(self, index: int, content: bytes) -> None:
         """Give a tensor its bytes."""
         buffer = schema.BufferT()

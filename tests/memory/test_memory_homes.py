@@ -234,6 +234,41 @@ def test_unique_values_are_dynamic_and_their_indices_are_not(tmp_path: Path) -> 
     assert differences(path) == []
 
 
+def test_padding_a_tensor_without_dimensions_is_dynamic(tmp_path: Path) -> None:
+    t = Tiny()
+    x, h, padded, y = t.tensor(), t.tensor(), t.tensor(), t.tensor(3)
+    t.op("RELU", [x], [h])
+    t.op("PAD", [h, t.constant(np.zeros((0, 2)), "INT32")], [padded])
+    t.op("ADD", [padded, t.constant(np.zeros(3))], [y], table="AddOptions")
+    path = written(t, tmp_path / "tiny.tflite", [x], [y])
+    assert plan_arena(path).dynamic_tensors == (f"t{padded}",)
+    assert differences(path) == []
+
+
+def test_sum_of_looked_up_rows_is_dynamic(tmp_path: Path) -> None:
+    t = Tiny()
+    ids, indices, shape = t.tensor(3, dtype="INT32"), t.tensor(3, 2, dtype="INT32"), t.tensor(2, dtype="INT32")
+    weights, table, y, z = t.tensor(3), t.constant(np.zeros((4, 6))), t.tensor(3, 6), t.tensor(3, 6)
+    t.op("EMBEDDING_LOOKUP_SPARSE", [ids, indices, shape, weights, table], [y], table="EmbeddingLookupSparseOptions")
+    t.op("RELU", [y], [z])
+    path = written(t, tmp_path / "tiny.tflite", [ids, indices, shape, weights], [z])
+    assert plan_arena(path).dynamic_tensors == (f"t{y}",)
+    assert differences(path) == []
+
+
+def test_sharer_behind_the_end_of_the_plan_already_has_its_owner_s_place(tmp_path: Path) -> None:
+    t = Tiny()
+    source, shape = computed_shape(t)
+    x, a, wide, flat, y = t.tensor(3, 4), t.tensor(3, 4), t.tensor(3, 4), t.tensor(12), t.tensor(12)
+    t.op("RELU", [x], [a])
+    t.op("TILE", [a, shape], [wide])
+    t.op("RESHAPE", [a, t.constant([12], "INT32")], [flat], table="ReshapeOptions")
+    t.op("RELU", [flat], [y])
+    path = written(t, tmp_path / "tiny.tflite", [x, source], [y, wide])
+    assert {p.tensor: p.sharers for p in plan_arena(path).allocations}[a] == (flat,)
+    assert differences(path) == []
+
+
 def test_basic_lstm_keeps_the_state_that_it_reads(tmp_path: Path) -> None:
     t = Tiny()
     x, activation, state = t.tensor(2, 6), t.tensor(2, 5), t.tensor(2, 5)

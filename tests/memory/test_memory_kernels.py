@@ -61,7 +61,7 @@ def dense_int4_packed_three_rows(t: Tiny) -> tuple[list[int], list[int]]:
 
 @case
 def dense_int4_packed_many_rows(t: Tiny) -> tuple[list[int], list[int]]:
-    return dense(t, t.packed(21, 70), 17, 70, 21)
+    return dense(t, t.packed(17, 70), 17, 70, 17)
 
 
 @case
@@ -77,6 +77,30 @@ def dense_int4_too_few_units(t: Tiny) -> tuple[list[int], list[int]]:
 @case
 def dense_int4_odd_depth(t: Tiny) -> tuple[list[int], list[int]]:
     return dense(t, t.packed(8, 33), 5, 33, 8)
+
+
+@case
+def dense_int4_computed_weights(t: Tiny) -> tuple[list[int], list[int]]:
+    weights = t.tensor(24, 64, dtype="INT4", scales=[1.0])
+    inputs, outputs = dense(t, weights, 5, 64, 24)
+    return [*inputs, weights], outputs
+
+
+@case
+def dense_dynamic_int8_sparse(t: Tiny) -> tuple[list[int], list[int]]:
+    return dense(t, t.sparse(24, 40, scales=[0.5]), 7, 40, 24)
+
+
+@case
+def dense_made_from_sparse_weights(t: Tiny) -> tuple[list[int], list[int]]:
+    whole = t.tensor(24, 40)
+    t.op("DENSIFY", [t.sparse(24, 40, dtype="FLOAT32")], [whole])
+    return dense(t, whole, 7, 40, 24)
+
+
+@case
+def dense_of_no_depth(t: Tiny) -> tuple[list[int], list[int]]:
+    return dense(t, t.constant(np.zeros((24, 0)), "INT8", [0.5]), 7, 0, 24)
 
 
 @case
@@ -163,6 +187,13 @@ def conv_float_computed_weights(t: Tiny) -> tuple[list[int], list[int]]:
 
 
 @case
+def conv_float_given_weights(t: Tiny) -> tuple[list[int], list[int]]:
+    weights = t.tensor(8, 3, 3, 4)
+    inputs, outputs = conv(t, "FLOAT32", weights, (8, 3, 3, 4))
+    return [*inputs, weights], outputs
+
+
+@case
 def conv_dynamic_int8(t: Tiny) -> tuple[list[int], list[int]]:
     return conv(t, "FLOAT32", t.constant(np.zeros((8, 3, 3, 4)), "INT8", scales(8)), (8, 3, 3, 4))
 
@@ -226,6 +257,42 @@ def transpose_conv(t: Tiny, weights: int) -> tuple[list[int], list[int]]:
 @case
 def transpose_conv_dynamic_int8(t: Tiny) -> tuple[list[int], list[int]]:
     return transpose_conv(t, t.constant(np.zeros((5, 3, 3, 6)), "INT8", scales(5)))
+
+
+def followed_by_mean(t: Tiny, source: int) -> int:
+    """Whose scratch tensors only have the right indices if the op before it took the right number of them."""
+    tensor = t.tensors[source]
+    shape, dtype = tensor.shape, {0: "FLOAT32", 9: "INT8"}[tensor.type]
+    y = t.tensor(*shape[:-1], dtype=dtype, scales=[0.1] if dtype == "INT8" else [])
+    t.op("MEAN", [source, t.constant([len(shape) - 1], "INT32")], [y], table="ReducerOptions", version=2)
+    return y
+
+
+@case
+def transpose_conv_static_int8(t: Tiny) -> tuple[list[int], list[int]]:
+    x, y = t.tensor(1, 4, 4, 6, dtype="INT8", scales=[0.1]), t.tensor(1, 8, 8, 5, dtype="INT8", scales=[0.1])
+    weights, shape = t.constant(np.zeros((5, 3, 3, 6)), "INT8", scales(5)), t.constant([1, 8, 8, 5], "INT32")
+    options = {"strideW": 2, "strideH": 2}
+    t.op("TRANSPOSE_CONV", [shape, weights, x], [y], table="TransposeConvOptions", version=2, **options)
+    return [x], [followed_by_mean(t, y)]
+
+
+def transpose_conv_3d(t: Tiny, out: int, **options: int) -> tuple[list[int], list[int]]:
+    x, y = t.tensor(1, 2, 2, 2, 3), t.tensor(1, out, 2, 2, 4)
+    options = {**{f"stride{axis}": 1 for axis in "DHW"}, "padding": 1, **options}
+    inputs = [t.constant([1, out, 2, 2, 4], "INT32"), t.constant(np.zeros((2, 1, 1, 4, 3))), x]
+    t.op("CONV_3D_TRANSPOSE", inputs, [y], table="Conv3DOptions", **options)
+    return [x], [followed_by_mean(t, y)]
+
+
+@case
+def transpose_conv_3d_plain(t: Tiny) -> tuple[list[int], list[int]]:
+    return transpose_conv_3d(t, 3)
+
+
+@case
+def transpose_conv_3d_dilated(t: Tiny) -> tuple[list[int], list[int]]:
+    return transpose_conv_3d(t, 4, dilationDFactor=2)
 
 
 @case
@@ -294,7 +361,7 @@ def matmul_of_differing_ranks(t: Tiny) -> tuple[list[int], list[int]]:
 
 def reduction(t: Tiny, name: str, dtype: str, axes: int, quantized: bool = False) -> tuple[list[int], list[int]]:
     q = [0.1] if quantized else []
-    x, y, z = t.tensor(3, 20, 5, dtype=dtype, scales=q), t.tensor(3, 5, dtype=dtype, scales=q), t.tensor(3, 5)
+    x, y, z = t.tensor(3, 4, 50, dtype=dtype, scales=q), t.tensor(3, 50, dtype=dtype, scales=q), t.tensor(3, 50)
     t.op(name, [x, axes], [y], table="ReducerOptions", version=1 if dtype == "BOOL" else 2)
     t.op("CAST", [y], [z], table="CastOptions")
     return [x], [z]
