@@ -89,6 +89,13 @@ def test_positions_are_resampled_to_the_image(tmp_path: Path, state: State) -> N
     assert all(torch.equal(found[key], state[key]) for key in rest)
 
 
+def test_half_precision_is_resampled_in_single(tmp_path: Path, state: State) -> None:
+    half = {key: value.half() for key, value in state.items()}
+    found = load(save(half, tmp_path / "a.pt"), img_size=64).state_dict()["pos_embed"]
+    expected = resample_abs_pos_embed(half["pos_embed"].float(), [4, 4], num_prefix_tokens=1)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+
+
 def test_image_size_of_the_name_is_the_default(tmp_path: Path, state: State) -> None:
     model: Any = load(save(state, tmp_path / "a.pt"), img_size=None)
     assert model.patch_embed.img_size == (160, 160)
