@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from flatbuffers import flexbuffers
 from memory_agreement import differences
 from memory_tiny import Tiny
 
@@ -451,25 +453,92 @@ for dtype in ("FLOAT32", "INT8"):
     )
 
 
-def lstm(t: Tiny, dtype: str, name: str, shape: tuple[int, ...], **options: str) -> tuple[list[int], list[int]]:
-    """Six inputs, eight cells, five outputs through a projection."""
+def lstm(
+    t: Tiny, dtype: str, name: str, shape: tuple[int, ...], coupled: bool = False, sparse: bool = False, **options: Any
+) -> tuple[list[int], list[int]]:
+    """Six inputs, eight cells, five outputs through a projection; a coupled one has no input gate."""
     q = [0.5] if dtype == "INT8" else []
-    weights = [t.constant(np.zeros(s), dtype, q) for s in [(8, 6)] * 4 + [(8, 5)] * 4]
+    shapes = [(8, 6)] * 4 + [(8, 5)] * 4
+    weights = [t.sparse(*s, scales=q) if sparse else t.constant(np.zeros(s), dtype, q) for s in shapes]
     biases = [t.constant(np.zeros(8)) for _ in range(4)]
-    projection = t.constant(np.zeros((5, 8)), dtype, q)
+    projection = t.sparse(5, 8, scales=q) if sparse else t.constant(np.zeros((5, 8)), dtype, q)
     states = [t.tensor(2, 5, variable=True), t.tensor(2, 8, variable=True)]
     x, y, z = t.tensor(*shape, 6), t.tensor(*shape, 5), t.tensor(*shape, 5)
+    if coupled:
+        weights[0] = weights[4] = biases[0] = -1
     inputs = [x, *weights, -1, -1, -1, *biases, projection, -1, *states]
     t.op(name, inputs, [y], version=3, **options)
     t.op("RELU", [y], [z])
     return [x], [z]
 
 
+SEQUENCE = {"name": "UNIDIRECTIONAL_SEQUENCE_LSTM", "table": "UnidirectionalSequenceLSTMOptions"}
 for dtype in ("FLOAT32", "INT8"):
-    CASES[f"lstm_{dtype.lower()}"] = lambda t, dtype=dtype: lstm(t, dtype, "LSTM", (2,), table="LSTMOptions")
-    CASES[f"sequence_lstm_{dtype.lower()}"] = lambda t, dtype=dtype: lstm(
-        t, dtype, "UNIDIRECTIONAL_SEQUENCE_LSTM", (2, 3), table="UnidirectionalSequenceLSTMOptions"
-    )
+    for coupled in (False, True):
+        suffix = f"{dtype.lower()}{'_coupled' if coupled else ''}"
+        CASES[f"lstm_{suffix}"] = lambda t, dtype=dtype, coupled=coupled: lstm(
+            t, dtype, "LSTM", (2,), coupled, table="LSTMOptions"
+        )
+        CASES[f"sequence_lstm_{suffix}"] = lambda t, dtype=dtype, coupled=coupled: lstm(
+            t, dtype, shape=(2, 3), coupled=coupled, **SEQUENCE
+        )
+CASES["sequence_lstm_by_time"] = lambda t: lstm(t, "INT8", shape=(3, 2), timeMajor=True, **SEQUENCE)
+CASES["lstm_sparse"] = lambda t: lstm(t, "INT8", "LSTM", (2,), sparse=True, table="LSTMOptions")
+
+
+def integer_lstm(
+    t: Tiny, name: str, shape: tuple[int, ...], eight_bit: bool, **options: Any
+) -> tuple[list[int], list[int]]:
+    """Six inputs, eight cells and outputs, all integers."""
+    q, state_scale = [0.5], [2.0**-11]
+    x, y = t.tensor(*shape, 6, dtype="INT8", scales=q), t.tensor(*shape, 8, dtype="INT8", scales=q)
+    weights = [t.constant(np.zeros(s), "INT8", q) for s in [(8, 6)] * 4 + [(8, 8)] * 4]
+    biases = [t.constant(np.zeros(8), "INT32", q) for _ in range(4)]
+    states = [
+        t.tensor(2, 8, dtype="INT8", variable=True, scales=q),
+        t.tensor(2, 8, dtype="INT16", variable=True, scales=state_scale),
+    ]
+    between = [t.tensor(0, dtype="INT16", scales=q) for _ in range(12 if eight_bit else 5)]
+    t.op(name, [x, *weights, -1, -1, -1, *biases, -1, -1, *states, -1, -1, -1, -1], [y], version=2, **options)
+    t.operators[-1].intermediates = between
+    return [x], [followed_by_mean(t, y)]
+
+
+@case
+def lstm_static_int8(t: Tiny) -> tuple[list[int], list[int]]:
+    return integer_lstm(t, "LSTM", (2,), eight_bit=False, table="LSTMOptions")
+
+
+@case
+def lstm_static_int8_throughout(t: Tiny) -> tuple[list[int], list[int]]:
+    return integer_lstm(t, "LSTM", (2,), eight_bit=True, table="LSTMOptions")
+
+
+@case
+def sequence_lstm_static_int8(t: Tiny) -> tuple[list[int], list[int]]:
+    return integer_lstm(t, shape=(2, 3), eight_bit=False, **SEQUENCE)
+
+
+@case
+def svdf_static_int8(t: Tiny) -> tuple[list[int], list[int]]:
+    q = [0.5]
+    x, y = t.tensor(2, 6, dtype="INT8", scales=q), t.tensor(2, 4, dtype="INT8", scales=q)
+    state = t.tensor(2, 8 * 5, dtype="INT16", variable=True, scales=q)
+    weights = [t.constant(np.zeros((8, 6)), "INT8", q), t.constant(np.zeros((8, 5)), "INT16", q)]
+    t.op("SVDF", [x, *weights, t.constant(np.zeros(4), "INT32", q), state], [y], table="SVDFOptions", rank=2, version=3)
+    return [x], [followed_by_mean(t, y)]
+
+
+@case
+def detections(t: Tiny) -> tuple[list[int], list[int]]:
+    boxes, scores, anchors = t.tensor(1, 30, 4), t.tensor(1, 30, 7), t.constant(np.ones((30, 4)))
+    outputs = [t.tensor(1, 10, 4), t.tensor(1, 10), t.tensor(1, 10), t.tensor(1)]
+    values = {"max_detections": 10, "max_classes_per_detection": 1, "num_classes": 6, "use_regular_nms": False}
+    floats = ("nms_score_threshold", "nms_iou_threshold", "y_scale", "x_scale", "h_scale", "w_scale")
+    t.op("CUSTOM", [boxes, scores, anchors], outputs)
+    t.codes[-1].customCode = b"TFLite_Detection_PostProcess"
+    t.operators[-1].customOptions = list(flexbuffers.Dumps(values | dict.fromkeys(floats, 1.0)))
+    return [boxes, scores], outputs
 
 
 @case
