@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -177,8 +178,11 @@ def check_output(output: Path, resume: bool, overwrite: bool) -> None:
             f"{unfinished} holds an unfinished run: give --resume to go on with it, or --overwrite to drop it"
         )
     parent = next(folder for folder in output.absolute().parents if folder.exists())
-    if not os.access(parent, os.W_OK | os.X_OK) or not parent.is_dir():
-        raise UserError(f"{parent} cannot be written to: give another --output_dir")
+    try:
+        with tempfile.TemporaryDirectory(dir=parent):
+            pass
+    except OSError as error:
+        raise UserError(f"{parent} cannot be written to ({error.strerror}): give another --output_dir") from error
 
 
 @contextlib.contextmanager

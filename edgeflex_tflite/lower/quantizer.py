@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ai_edge_quantizer import qtyping, quantizer
+from ai_edge_quantizer import calibrator, qtyping, quantizer, recipe_manager
+from ai_edge_quantizer.utils import qsv_utils
 
 from edgeflex_tflite.artifacts import Dtype, PrecisionPlan
 from edgeflex_tflite.lower.quiet import quiet
@@ -37,13 +38,24 @@ def quantize_file(
     for regex, operation, config, algorithm in recipe_entries(plan):
         work.update_quantization_recipe(regex, operation, config, algorithm)
     with quiet():
-        statistics = None
-        if work.need_calibration:
-            inputs = [{INPUT_NAME: image} for image in calibration]  # a list: the library goes through it twice
-            statistics = work.calibrate({SIGNATURE: inputs}, num_threads=threads)
+        statistics = _ranges(source, work, calibration, threads) if work.need_calibration else None
         result = work.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
     assert result.quantized_model is not None
     destination.write_bytes(result.quantized_model)
+
+
+def _ranges(source: Path, work: quantizer.Quantizer, calibration: Iterable[np.ndarray], threads: int) -> dict[str, Any]:
+    """Smallest and largest value of every tensor over all calibration inputs.
+
+    The library would average each image's extremes instead, and so clip those of most images: pixels of 255 and the
+    largest logits among them.
+    """
+    recipe = recipe_manager.RecipeManager()
+    recipe.load_quantization_recipe(work.get_quantization_recipe())
+    observer = calibrator.Calibrator(str(source), num_threads=threads, qsv_update_func=qsv_utils.min_max_update)
+    inputs = [{INPUT_NAME: image} for image in calibration]  # a list: the library goes through it twice
+    observer.calibrate({SIGNATURE: inputs}, recipe)
+    return observer.get_model_qsvs()
 
 
 def recipe_entries(plan: PrecisionPlan) -> Iterator[tuple[str, str, Any, Any]]:

@@ -113,14 +113,19 @@ def _create(name: str, pretrained: bool, options: dict[str, Any]) -> VisionTrans
 def _read_checkpoint(checkpoint: str) -> dict[str, Tensor]:
     path = Path(checkpoint)
     if not path.is_file():
-        raise UserError(f"checkpoint {checkpoint} does not exist")
+        raise UserError(
+            f"checkpoint {checkpoint} does not exist: give the path of a file of weights, {', '.join(SUFFIXES)}"
+        )
     if path.suffix not in SUFFIXES:
         raise UserError(f"checkpoint {checkpoint} must end in one of {', '.join(SUFFIXES)}")
     try:
         state = load_state_dict(str(path), weights_only=True)
     except Exception as error:  # every reader has its own kinds
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise UserError(f"checkpoint {checkpoint} cannot be read as {path.suffix} weights: {reason}") from error
+        reason = f"{type(error).__name__} {error}".split(". ")[0].splitlines()[0][:120]
+        raise UserError(
+            f"checkpoint {checkpoint} cannot be read as {path.suffix} weights: {reason}; give a state dict of the "
+            "model, as safetensors or torch.save write it, without pickled code"
+        ) from error
     tensors = {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
     if not tensors:
         raise UserError(f"checkpoint {checkpoint} holds no tensors; it must be a state dict of the model")

@@ -58,6 +58,16 @@ def test_full_integer_files_take_and_give_integers(files: Files, images: Images)
     )
 
 
+def test_ranges_are_those_of_all_calibration_images(files: Files, images: Images) -> None:
+    runner = FileRunner(files["int8_full"][0], SPEC, threads=1)
+    assert runner._input["quantization"] == (1.0, -128), "0 to 255, not an average of each image's extremes"
+    saturated = []
+    for image in images:
+        runner(image)
+        saturated.append(runner.saturated)
+    assert max(saturated) <= 1, "logits within the calibrated range can be told apart"
+
+
 def test_static_files_take_and_give_floats(files: Files, images: Images) -> None:
     runner = FileRunner(files["int8_static"][0], SPEC, threads=1)
     assert runner.tensor(images[0]).dtype == runner.raw(images[0]).dtype == np.float32
