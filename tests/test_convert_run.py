@@ -83,7 +83,7 @@ def stop_when(reached: Path, number: signal.Signals, *flags: str, cwd: Path) -> 
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # background jobs ignore it
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - background jobs ignore it
     ) as process:
         try:
             wait_for(reached, process)
