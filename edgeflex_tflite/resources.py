@@ -69,20 +69,28 @@ def prunes(recipe: Recipe) -> bool:
     return recipe.memory_budget_mb is not None or bool(recipe.prune_ratio)
 
 
+def check_model_fits(model: nn.Module) -> None:
+    """Raises UserError where the model's own copies alone are too much for this machine; cheap, for the very start."""
+    _check_ram(LIBRARIES_BYTES + MODEL_COPIES * weights_bytes(model))
+
+
 def check_needs(needs: Needs, folder: Path) -> None:
     """Raises UserError where this machine has too little memory, or the folder's disk too little room."""
-    process = psutil.Process().memory_info().rss
-    ram = psutil.virtual_memory().available + process
-    if needs.ram_bytes > ram:
-        raise UserError(
-            f"the run needs about {needs.ram_bytes / 1e9:.1f} GB of memory and {ram / 1e9:.1f} GB are free: "
-            "use a smaller model, fewer --calibration_samples, or a larger machine"
-        )
+    _check_ram(needs.ram_bytes)
     room = shutil.disk_usage(_existing(folder)).free
     if needs.disk_bytes > room:
         raise UserError(
             f"the run needs about {needs.disk_bytes / 1e9:.1f} GB of disk at {folder} and {room / 1e9:.1f} GB are "
             "free: free some, or choose another --output_dir"
+        )
+
+
+def _check_ram(needed_bytes: int) -> None:
+    ram = psutil.virtual_memory().available + psutil.Process().memory_info().rss
+    if needed_bytes > ram:
+        raise UserError(
+            f"the run needs about {needed_bytes / 1e9:.1f} GB of memory and {ram / 1e9:.1f} GB are free: "
+            "use a smaller model, fewer --calibration_samples, or a larger machine"
         )
 
 

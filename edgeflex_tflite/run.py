@@ -18,6 +18,7 @@ from edgeflex_tflite.profiling.blocks import Tokens, embed
 from edgeflex_tflite.quantize.plan import plan_precision
 from edgeflex_tflite.recipe import Recipe
 from edgeflex_tflite.report.console import Console
+from edgeflex_tflite.resources import check_model_fits
 
 TORCH_BATCH = 64
 
@@ -83,8 +84,9 @@ def design_file(model: nn.Module, preprocessing: Preprocessing, recipe: Recipe, 
     """Decide everything that does not depend on images.
 
     Raises:
-        UserError: the model has no edge form, or recipe or preprocessing do not fit it.
+        UserError: model too large for this machine or without an edge form; recipe or preprocessing that do not fit it.
     """
+    check_model_fits(model)
     dense = to_edge_form(model)
     size = (preprocessing.height, preprocessing.width)
     if size != dense.img_size:
