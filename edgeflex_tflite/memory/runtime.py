@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,8 @@ class ArenaMeasurement:
 def measure_arena(path: str | Path, *, graph: int = 0, num_threads: int = 1) -> ArenaMeasurement:
     """Load a file in the interpreter without delegates, allocate its tensors and read their addresses.
 
-    Which tensors are kept for good is taken from the kernels' table; where they lie is measured.
+    Which tensors are kept for good or have heap blocks of their own is taken from the kernels' table; where
+    they all lie is measured.
 
     Args:
         path: A .tflite file.
@@ -75,7 +76,7 @@ def measure_arena(path: str | Path, *, graph: int = 0, num_threads: int = 1) -> 
     graphs = adapt_callees(load_graphs(path))
     parsed, homes = graphs[graph], prepare(graphs, graph, num_threads).homes
     memory = _Memory(_allocated(Path(path), graph, num_threads), parsed)
-    blocks = cluster(memory.spans)
+    blocks = cluster(memory.spans, _heap_tensors(memory.spans, homes))
     arena = _holding(blocks, {*parsed.inputs, *parsed.outputs} - parsed.borrowed)
     persistent = _holding(blocks, {i for i, home in enumerate(homes) if home is Home.PERSISTENT})
     return ArenaMeasurement(
@@ -89,24 +90,32 @@ def measure_arena(path: str | Path, *, graph: int = 0, num_threads: int = 1) -> 
     )
 
 
-def cluster(spans: Mapping[int, Span]) -> list[Block]:
+def cluster(spans: Mapping[int, Span], heap: Collection[int] = ()) -> list[Block]:
     """Join tensors into blocks.
 
-    Inside an arena a hole is shorter than the alignment, since each buffer begins where others end. Two
-    heap blocks are further apart: an arena is allocated with a whole alignment to spare.
+    Inside an arena a hole is shorter than the alignment, since each buffer begins where others end. Behind an
+    arena there is more room, for it is allocated with a whole alignment to spare; before it there need not be.
 
     Args:
         spans: Address and bytes of each tensor.
+        heap: Tensors that have a heap block of their own, which no other tensor continues.
     """
     blocks: list[Block] = []
     for tensor, (address, size) in sorted(spans.items(), key=lambda item: (item[1], item[0])):
         last = blocks[-1] if blocks else None
-        if last is not None and address < last.address + last.bytes + ALIGNMENT_BYTES:
+        near = last is not None and address < last.address + last.bytes + ALIGNMENT_BYTES
+        if last is not None and near and not all(t in heap for t in last.tensors):
             end = max(last.address + last.bytes, address + size)
             blocks[-1] = Block(last.address, end - last.address, (*last.tensors, tensor))
         else:
             blocks.append(Block(address, size, (tensor,)))
     return blocks
+
+
+def _heap_tensors(spans: Mapping[int, Span], homes: Sequence[Home]) -> set[int]:
+    """Tensors that the kernels' table puts on the heap, or that are not aligned as in an arena."""
+    listed = {i for i, home in enumerate(homes) if home in (Home.FOLDED, Home.DYNAMIC)}
+    return listed | {i for i, (address, _) in spans.items() if address % ALIGNMENT_BYTES}
 
 
 def _holding(blocks: Collection[Block], tensors: set[int]) -> Block | None:

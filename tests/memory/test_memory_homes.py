@@ -354,7 +354,9 @@ def test_nothing_of_no_size_is_placed() -> None:
     t.tensor(2, variable=True)
     t.tensor(0, variable=True)
     t.op("RELU", [x], [y])
-    assert plan_arena(t.build([x], [y])).persistent_bytes == 8
+    plan = plan_arena(t.build([x], [y]))
+    assert plan.persistent_bytes == 8
+    assert all(a.bytes for a in plan.allocations)
 
 
 def test_op_type_that_was_never_looked_up_is_reported() -> None:

@@ -574,3 +574,15 @@ def test_plan_holds_for_two_threads(name: str, tmp_path: Path) -> None:
     path = tmp_path / "tiny.tflite"
     path.write_bytes(t.build(inputs, outputs))
     assert differences(path, num_threads=2) == []
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_plan_holds_behind_an_op_with_scratch_tensors(name: str, tmp_path: Path) -> None:
+    """Some kernels take their indices when the file is loaded, others when their turn has come."""
+    t = Tiny()
+    x = t.tensor(3, 40)
+    y = followed_by_mean(t, x)
+    inputs, outputs = CASES[name](t)
+    path = tmp_path / "tiny.tflite"
+    path.write_bytes(t.build([x, *inputs], [y, *outputs]))
+    assert differences(path) == []

@@ -68,6 +68,13 @@ def test_blocks_are_joined_across_alignment_and_not_across_more() -> None:
     assert cluster(spans) == [Block(1000, 200, (7, 4, 3, 5)), Block(1264, 1, (9,))]
 
 
+def test_heap_block_right_before_an_arena_is_not_part_of_it() -> None:
+    spans = {7: (960, 8), 3: (1024, 28), 5: (1088, 9)}
+    assert cluster(spans) == [Block(960, 137, (7, 3, 5))]
+    assert cluster(spans, heap={7}) == [Block(960, 8, (7,)), Block(1024, 73, (3, 5))]
+    assert cluster(spans, heap={5}) == [Block(960, 137, (7, 3, 5))]
+
+
 def test_file_that_litert_refuses(tmp_path: Path) -> None:
     from memory_tiny import Tiny
 
