@@ -76,8 +76,8 @@ def measure_arena(path: str | Path, *, graph: int = 0, num_threads: int = 1) -> 
     graphs = adapt_callees(load_graphs(path))
     parsed, homes = graphs[graph], prepare(graphs, graph, num_threads).homes
     memory = _Memory(_allocated(Path(path), graph, num_threads), parsed)
-    blocks = cluster(memory.spans, _heap_tensors(memory.spans, homes))
-    arena = _holding(blocks, {*parsed.inputs, *parsed.outputs} - parsed.borrowed)
+    blocks = cluster(memory.spans, heap_tensors(memory.spans, homes))
+    arena = _holding(blocks, {i for i in (*parsed.inputs, *parsed.outputs) if homes[i] is Home.ARENA})
     persistent = _holding(blocks, {i for i, home in enumerate(homes) if home is Home.PERSISTENT})
     return ArenaMeasurement(
         peak_bytes=arena.bytes if arena else None,
@@ -112,7 +112,7 @@ def cluster(spans: Mapping[int, Span], heap: Collection[int] = ()) -> list[Block
     return blocks
 
 
-def _heap_tensors(spans: Mapping[int, Span], homes: Sequence[Home]) -> set[int]:
+def heap_tensors(spans: Mapping[int, Span], homes: Sequence[Home]) -> set[int]:
     """Tensors that the kernels' table puts on the heap, or that are not aligned as in an arena."""
     listed = {i for i, home in enumerate(homes) if home in (Home.FOLDED, Home.DYNAMIC)}
     return listed | {i for i, (address, _) in spans.items() if address % ALIGNMENT_BYTES}

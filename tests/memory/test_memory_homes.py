@@ -97,6 +97,17 @@ def test_variable_is_kept_for_good(tmp_path: Path) -> None:
     assert measure_arena(path).persistent_bytes == 320
 
 
+def test_variable_that_is_given_from_outside_is_no_part_of_the_arena(tmp_path: Path) -> None:
+    t = Tiny()
+    x, state, y = t.tensor(3), t.tensor(3, variable=True), t.tensor(3)
+    t.op("SUB", [x, state], [y], table="SubOptions")
+    path = written(t, tmp_path / "tiny.tflite", [state, x], [y])
+    arena = measure_arena(path).arena
+    assert arena is not None
+    assert set(arena.tensors) == {x, y}
+    assert differences(path) == []
+
+
 def computed_shape(t: Tiny, size: int = 2) -> tuple[int, int]:
     """A graph input that says a shape, and the tensor that carries it."""
     source, shape = t.tensor(size, dtype="INT32"), t.tensor(size, dtype="INT32")

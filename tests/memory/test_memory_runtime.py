@@ -14,7 +14,8 @@ from memory_agreement import differences, resized
 from edgeflex_tflite.errors import UserError
 from edgeflex_tflite.memory import measure_arena, plan_arena
 from edgeflex_tflite.memory.graph import load_graphs
-from edgeflex_tflite.memory.runtime import Block, cluster
+from edgeflex_tflite.memory.homes import Home
+from edgeflex_tflite.memory.runtime import Block, cluster, heap_tensors
 
 FORMS = [
     "float",
@@ -73,6 +74,11 @@ def test_heap_block_right_before_an_arena_is_not_part_of_it() -> None:
     assert cluster(spans) == [Block(960, 137, (7, 3, 5))]
     assert cluster(spans, heap={7}) == [Block(960, 8, (7,)), Block(1024, 73, (3, 5))]
     assert cluster(spans, heap={5}) == [Block(960, 137, (7, 3, 5))]
+
+
+def test_tensors_of_the_heap_are_listed_or_not_aligned() -> None:
+    spans = {0: (64, 4), 1: (72, 4), 2: (128, 4), 3: (192, 4)}
+    assert heap_tensors(spans, [Home.ARENA, Home.ARENA, Home.FOLDED, Home.DYNAMIC]) == {1, 2, 3}
 
 
 def test_file_that_litert_refuses(tmp_path: Path) -> None:
