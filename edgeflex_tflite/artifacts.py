@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 
@@ -123,6 +124,11 @@ class AwqGroup:
     plain_error: float
     error: float
 
+    @staticmethod
+    def share_taken_off(groups: Sequence[AwqGroup]) -> float:
+        """Share of the summed error of plain rounding that the scales take off."""
+        return 1 - sum(group.error for group in groups) / max(sum(group.plain_error for group in groups), 1e-30)
+
 
 @dataclasses.dataclass(frozen=True)
 class MemoryCost:
@@ -169,7 +175,7 @@ class Parity:
 
 @dataclasses.dataclass(frozen=True)
 class Metrics:
-    """What the verification found; every figure is measured on the written file or the named torch model.
+    """What the verification found, on the written file or the named torch model; `dense_memory` alone is predicted.
 
     Attributes:
         dense, pruned, file: accuracy of the FP32 torch model as it came, of the pruned one before quantization, and of
@@ -177,7 +183,8 @@ class Metrics:
         drop_points: top-1 of `dense` minus top-1 of `file`, in percentage points, with its 95 % interval over pairs.
         agreement_percent: share of images on which file and dense model name the same class.
         parity: the lowered graph before quantization against torch.
-        memory, dense_memory: of the written file, and of the FP32 file of the model as it came.
+        memory: of the written file.
+        dense_memory: of the FP32 file of the model as it came, predicted from a two-block file.
         memory_budget_bytes: what the user asked for, or None.
     """
 

@@ -67,14 +67,15 @@ def compress(
         UserError: model, data, recipe or output folder cannot be used; nothing is left behind.
         VerificationError: the file failed a check; nothing is left behind.
     """
-    check_output(Path(output_dir), resume, overwrite)
-    threads = num_threads or available_threads()
-    with deterministic(recipe.seed if recipe else Recipe().seed, threads):
-        design = design_file(model, data.evaluation.preprocessing, recipe or Recipe(), threads)
+    recipe, output, threads = recipe or Recipe(), Path(output_dir), num_threads or available_threads()
+    check_output(output, resume, overwrite)
+    with deterministic(recipe.seed, threads):
+        design = design_file(model, data.evaluation.preprocessing, recipe, threads)
+    check_possible(design, len(data.evaluation), output)
     return compress_design(
         design,
         data,
-        output_dir=Path(output_dir),
+        output_dir=output,
         labels=labels,
         origin=origin or Origin(),
         resume=resume,
@@ -94,9 +95,7 @@ def compress_design(
     overwrite: bool,
     console: Console,
 ) -> Bundle:
-    """`compress`, from a design on."""
-    check_output(output_dir, resume, overwrite)
-    check_possible(design, len(data.evaluation), output_dir)
+    """`compress`, from a design and an output folder that `check_possible` and `check_output` let through."""
     run = Run.of(design, data, labels, console)
     with deterministic(design.recipe.seed, design.threads):
         identity = fingerprint(run)
@@ -108,7 +107,7 @@ def compress_design(
         else:
             store.open(identity, resume)
             try:
-                finished = _run_stages(run, store, origin)
+                finished = _run_stages(run, store, origin, identity)
             except (UserError, VerificationError):
                 store.discard()
                 raise
@@ -117,7 +116,7 @@ def compress_design(
     return Bundle(output_dir, serialize.read_json(output_dir / "metrics.json", Metrics))
 
 
-def _run_stages(run: Run, store: StageStore, origin: Origin) -> Path:
+def _run_stages(run: Run, store: StageStore, origin: Origin, identity: dict[str, Any]) -> Path:
     version = importlib.metadata.version("edgeflex-tflite")
     profiled = store.run("profile", partial(steps.profile_step, run))
     planned = store.run("plan", partial(steps.plan_step, run))
@@ -133,7 +132,7 @@ def _run_stages(run: Run, store: StageStore, origin: Origin) -> Path:
     verified = store.run(
         "verify", partial(steps.verify_step, run, scaled, lowered, dense_logits, pruned_logits, file_logits)
     )
-    return store.run("bundle", partial(bundle_step, run, origin, profiled, pruned, scaled, lowered, verified))
+    return store.run("bundle", partial(bundle_step, run, origin, identity, profiled, pruned, scaled, lowered, verified))
 
 
 def plan_only(design: Design, data: Data, console: Console) -> str:
@@ -158,7 +157,7 @@ def available_threads() -> int:
 def is_finished(output: Path, identity: dict[str, Any]) -> bool:
     """Whether the output folder is the bundle of this very run."""
     path = output / "manifest.json"
-    return path.is_file() and json.loads(path.read_text())["run"] == json.loads(json.dumps(identity))
+    return path.is_file() and json.loads(path.read_text())["run"] == identity
 
 
 def partial_folder(output: Path) -> Path:

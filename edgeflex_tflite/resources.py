@@ -1,6 +1,6 @@
 """Time, memory and disk that a run will need, predicted before it starts.
 
-The factors were measured on Vision Transformers from 5 to 632 million parameters; they err on the safe side.
+Estimates: the factors come from conversions of Vision Transformers of 5 to 632 million parameters, not from whole runs.
 """
 
 from __future__ import annotations

@@ -74,8 +74,7 @@ def quantize_step(run: Run, pruned: Path, folder: Path) -> str:
     serialize.write_json(folder / "awq.json", groups, list[AwqGroup])
     if not groups:
         return "no site is INT8" if not int8 else "AWQ is off"
-    gain = 1 - sum(group.error for group in groups) / max(sum(group.plain_error for group in groups), 1e-30)
-    return f"{len(int8)} INT8 sites, AWQ takes {gain:.0%} off their rounding error"
+    return f"{len(int8)} INT8 sites, AWQ takes {AwqGroup.share_taken_off(groups):.0%} off their rounding error"
 
 
 def lower_step(run: Run, scaled: Path, folder: Path, version: str) -> str:
@@ -101,9 +100,9 @@ def lower_step(run: Run, scaled: Path, folder: Path, version: str) -> str:
     return f"{cost.weights_bytes / MEGABYTE:.2f} MB of weights, {cost.arena_bytes / MEGABYTE:.2f} MB of arena"
 
 
-def _calibration_inputs(run: Run) -> list[NDArray[np.float32]]:
-
-    return [file_input(pixels.numpy(), run.spec) for pixels in run.data.calibration.pixels]
+def _calibration_inputs(run: Run) -> Iterator[NDArray[np.float32]]:
+    """The calibration images as the file takes them; made only where the quantizer asks for them."""
+    return (file_input(pixels.numpy(), run.spec) for pixels in run.data.calibration.pixels)
 
 
 def evaluate_torch_step(run: Run, model: nn.Module, folder: Path) -> str:

@@ -65,13 +65,13 @@ def fingerprint(run: Run) -> dict[str, Any]:
     }
 
 
-def manifest(run: Run, origin: Origin, folder: Path) -> dict[str, Any]:
-    """The manifest of a bundle whose other files are in `folder`."""
+def manifest(run: Run, origin: Origin, identity: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The manifest of a bundle whose other files are in `folder`; `identity` is the run's fingerprint."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
         "origin": dataclasses.asdict(origin),
         "architecture": type(run.source).__name__,
         "seed": run.recipe.seed,
-        "run": fingerprint(run),
+        "run": identity,
         "files": {str(path.relative_to(folder)): serialize.sha256_of_file(path) for path in files},
     }

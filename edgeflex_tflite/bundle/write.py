@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -13,6 +13,7 @@ from PIL import Image
 from edgeflex_tflite import serialize
 from edgeflex_tflite.artifacts import ActivationProfile, AwqGroup, Metrics, PrunePlan
 from edgeflex_tflite.bundle.manifest import Origin, manifest
+from edgeflex_tflite.lower.metadata import LABELS_FILE, labels_text
 from edgeflex_tflite.report.markdown import report
 from edgeflex_tflite.verify.runner import FileRunner
 
@@ -21,14 +22,22 @@ if TYPE_CHECKING:
 
 
 def bundle_step(
-    run: Run, origin: Origin, profiled: Path, pruned: Path, scaled: Path, lowered: Path, verified: Path, folder: Path
+    run: Run,
+    origin: Origin,
+    identity: dict[str, Any],
+    profiled: Path,
+    pruned: Path,
+    scaled: Path,
+    lowered: Path,
+    verified: Path,
+    folder: Path,
 ) -> str:
     """Gather the bundle's files in `folder`; the manifest is written last and has the hash of every other file."""
     model = folder / "model.tflite"
     shutil.copyfile(lowered / "model.tflite", model)
     shutil.copyfile(verified / "metrics.json", folder / "metrics.json")
     (folder / "recipe.json").write_text(run.recipe.to_json())
-    (folder / "labels.txt").write_text("".join(f"{label}\n" for label in run.labels))
+    (folder / LABELS_FILE).write_text(labels_text(run.labels))
     _write_preprocessing(run, folder / "preprocessing.json")
     _write_golden(run, model, folder / "golden")
     text = report(
@@ -40,7 +49,7 @@ def bundle_step(
         serialize.read_json(scaled / "awq.json", list[AwqGroup]),
     )
     (folder / "report.md").write_text(text)
-    _write_json(folder / "manifest.json", manifest(run, origin, folder))
+    _write_json(folder / "manifest.json", manifest(run, origin, identity, folder))
     return f"{model.stat().st_size:,} bytes of model.tflite and its evidence"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import torch
@@ -35,4 +34,3 @@ def export_float(model: EdgeViT, spec: InputSpec, path: Path) -> None:
     flatbuffer.write(content, renamed)
     del content
     renamed.replace(path)
-    logging.getLogger(__name__).info("wrote %s, %d bytes", path, path.stat().st_size)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -90,7 +89,7 @@ def _attributes(site: str) -> tuple[str, ...]:
 
 
 def _site_of(name: str, known: dict[tuple[str, ...], str]) -> str | None:
-    path = re.split(r";", name)[0].split("/")[1:]
+    path = name.split(";", maxsplit=1)[0].split("/")[1:]
     return known.get(tuple(part.rsplit(".", 1)[-1].partition("_")[2] for part in path))
 
 

@@ -40,11 +40,16 @@ def add_metadata(model: Any, name: str, spec: InputSpec, recipe_sha256: str, ver
         model.metadata = [*(model.metadata or []), metadata]
 
 
+def labels_text(labels: Sequence[str]) -> str:
+    """Content of `labels.txt`: one class name a line."""
+    return "".join(f"{label}\n" for label in labels)
+
+
 def labels_archive(labels: Sequence[str]) -> bytes:
     """The zip that follows the flatbuffer in the file and holds `labels.txt`, the same bytes every time."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
-        file.writestr(zipfile.ZipInfo(LABELS_FILE), "".join(f"{label}\n" for label in labels))
+        file.writestr(zipfile.ZipInfo(LABELS_FILE), labels_text(labels))
     return archive.getvalue()
 
 

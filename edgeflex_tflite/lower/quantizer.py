@@ -83,22 +83,24 @@ def _site_regex(site: str) -> str:
     return f"^{re.escape(site)};"
 
 
-def _weights(bits: int = 8) -> qtyping.TensorQuantizationConfig:
+def _int8_weights() -> qtyping.TensorQuantizationConfig:
     return qtyping.TensorQuantizationConfig(
-        num_bits=bits, symmetric=True, granularity=qtyping.QuantGranularity.CHANNELWISE
+        num_bits=8, symmetric=True, granularity=qtyping.QuantGranularity.CHANNELWISE
     )
 
 
 def _dynamic_config() -> qtyping.OpQuantizationConfig:
     return qtyping.OpQuantizationConfig(
-        weight_tensor_config=_weights(), compute_precision=qtyping.ComputePrecision.INTEGER, explicit_dequantize=False
+        weight_tensor_config=_int8_weights(),
+        compute_precision=qtyping.ComputePrecision.INTEGER,
+        explicit_dequantize=False,
     )
 
 
 def _static_config() -> qtyping.OpQuantizationConfig:
     return qtyping.OpQuantizationConfig(
         activation_tensor_config=qtyping.TensorQuantizationConfig(num_bits=8, symmetric=False),
-        weight_tensor_config=_weights(),
+        weight_tensor_config=_int8_weights(),
         compute_precision=qtyping.ComputePrecision.INTEGER,
         explicit_dequantize=False,
     )

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import timm
-import timm.data
 import torch
 from timm.models import load_state_dict, split_model_name_tag
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 
 import torch
@@ -67,7 +68,7 @@ def prune(
     for block, planned in zip(progress(model.blocks, "prune blocks"), plan.cuts, strict=True):
         cuts.append(_cut_block_(block, tokens, planned, recipe) if planned.width < planned.dense_width else planned)
         tokens = advance(block, tokens)
-    return model, PrunePlan(tuple(cuts), plan.predicted_weights_bytes, plan.predicted_arena_bytes)
+    return model, dataclasses.replace(plan, cuts=tuple(cuts))
 
 
 def _cut_block_(block: Block, tokens: Tokens, cut: BlockCut, recipe: Recipe) -> BlockCut:
@@ -77,7 +78,7 @@ def _cut_block_(block: Block, tokens: Tokens, cut: BlockCut, recipe: Recipe) -> 
     chosen = cut_mlp(block.mlp, moments, order, cut.width, compensate=True) if recipe.compensate else alone
     alone_error, error = _output_errors(block, [alone, chosen], tokens)
     block.mlp = chosen
-    return BlockCut(cut.width, cut.dense_width, cut.predicted_error, cut.sensitivity, alone_error, error)
+    return dataclasses.replace(cut, error_cut_alone=alone_error, error=error)
 
 
 @torch.inference_mode()

@@ -107,8 +107,7 @@ def _awq_text(groups: Sequence[AwqGroup]) -> str:
     if not groups:
         return "No activation-aware scales."
     scaled = [group for group in groups if group.alpha > 0]
-    plain = sum(group.plain_error for group in groups)
-    gain = 1 - sum(group.error for group in groups) / max(plain, 1e-30)
+    gain = AwqGroup.share_taken_off(groups)
     return (
         f"AWQ scaled {len(scaled)} of {len(groups)} groups of linears, at exponents up to "
         f"{max(group.alpha for group in groups):.2f}, and took {gain:.0%} off the rounding error of their blocks' "
