@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from edgeflex_tflite.errors import UserError
-from edgeflex_tflite.memory.graph import OPTIONAL, UNSIZED_DTYPES, Graph, Op
+from edgeflex_tflite.graph import OPTIONAL, UNSIZED_DTYPES, Graph, Op
 
 _CALLEES = {
     "CALL_ONCE": ("initSubgraphIndex",),

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from enum import Enum
 
-from edgeflex_tflite.memory.graph import OPTIONAL, UNSIZED_DTYPES, Graph, Op, Tensor
+from edgeflex_tflite.graph import OPTIONAL, UNSIZED_DTYPES, Graph, Op, Tensor
 
 
 class Home(Enum):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgeflex_tflite.graph import Graph, load_graphs
 from edgeflex_tflite.memory.control import adapt_callees, callees
-from edgeflex_tflite.memory.graph import Graph, load_graphs
 from edgeflex_tflite.memory.homes import Home
 from edgeflex_tflite.memory.lifetimes import FOREVER, Lifetime, lifetimes
 from edgeflex_tflite.memory.ordering import hash_set_order, introsort

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from edgeflex_tflite.errors import UserError
+from edgeflex_tflite.graph import OPTIONAL, Graph, Op
 from edgeflex_tflite.memory.control import callees, changes_shapes, without_forwarded_outputs
-from edgeflex_tflite.memory.graph import OPTIONAL, Graph, Op
 from edgeflex_tflite.memory.homes import Home, changed_homes, first_home, has_unknown_shape, stops_preparation
 from edgeflex_tflite.memory.scratch import Setting
 from edgeflex_tflite.memory.temporaries import rule_for

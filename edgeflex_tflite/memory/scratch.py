@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edgeflex_tflite.memory.graph import OPTIONAL, Graph, Op, Tensor, tensor_bytes
+from edgeflex_tflite.graph import OPTIONAL, Graph, Op, Tensor, tensor_bytes
 from edgeflex_tflite.memory.homes import Home
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from edgeflex_tflite.memory.graph import Tensor
+from edgeflex_tflite.graph import Tensor
 from edgeflex_tflite.memory.homes import Home
 from edgeflex_tflite.memory.scratch import Setting, Temporary, is_hybrid, scratch
 
@@ -44,7 +44,7 @@ def _conv_2d_hybrid(data: Tensor, weights: Tensor, output: Tensor) -> list[Tempo
         scratch("scaling factors", "FLOAT32", rows),
         scratch("accumulators", "INT32", channels, batch * height * width),
     ]
-    if weights.scales_differ and weights.dtype != "UINT8":
+    if weights.quantization is not None and weights.quantization.scales_differ and weights.dtype != "UINT8":
         temporaries += [
             scratch("input offsets", "INT32", rows),
             scratch("row sums", "INT32", channels, home=Home.PERSISTENT),

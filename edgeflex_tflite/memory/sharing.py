@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from edgeflex_tflite.memory.graph import OPTIONAL, Op
+from edgeflex_tflite.graph import OPTIONAL, Op
 from edgeflex_tflite.memory.homes import Home
 from edgeflex_tflite.memory.prepare import Prepared, real_indices
 

@@ -6,11 +6,11 @@ It holds for the registrations of LiteRT's BuiltinOpResolverWithoutDefaultDelega
 
 from __future__ import annotations
 
+from edgeflex_tflite.graph import Op
 from edgeflex_tflite.memory import scratch_conv as conv
 from edgeflex_tflite.memory import scratch_dense as dense
 from edgeflex_tflite.memory import scratch_other as other
 from edgeflex_tflite.memory import scratch_recurrent as recurrent
-from edgeflex_tflite.memory.graph import Op
 from edgeflex_tflite.memory.scratch import Rule
 
 

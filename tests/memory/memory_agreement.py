@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgeflex_tflite.graph import UNSIZED_DTYPES, Graph, load_graphs
 from edgeflex_tflite.memory import Allocation, ArenaMeasurement, ArenaPlan, measure_arena, plan_arena
-from edgeflex_tflite.memory.graph import UNSIZED_DTYPES, Graph, load_graphs
 from edgeflex_tflite.memory.runtime import Block
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from flatbuffers import flexbuffers
 from memory_agreement import differences
-from memory_tiny import Tiny
 
 from edgeflex_tflite.errors import UserError
 from edgeflex_tflite.memory import measure_arena, plan_arena
+from tests.tiny import Tiny
 
 
 def loop(body_shape: tuple[int, ...], read_forwarded: bool = False) -> bytes:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from flatbuffers import flexbuffers
 from memory_agreement import differences
-from memory_tiny import Tiny
 
 from edgeflex_tflite.memory import plan_arena
+from tests.tiny import Tiny
 
 Case = Callable[[Tiny], tuple[list[int], list[int]]]
 CASES: dict[str, Case] = {}

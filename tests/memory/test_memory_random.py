@@ -10,7 +10,8 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from memory_agreement import differences
-from memory_tiny import Tiny
+
+from tests.tiny import Tiny
 
 Draw = Callable[[st.SearchStrategy[int]], int]
 

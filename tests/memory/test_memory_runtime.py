@@ -12,8 +12,8 @@ import pytest
 from memory_agreement import differences, resized
 
 from edgeflex_tflite.errors import UserError
+from edgeflex_tflite.graph import load_graphs
 from edgeflex_tflite.memory import measure_arena, plan_arena
-from edgeflex_tflite.memory.graph import load_graphs
 from edgeflex_tflite.memory.homes import Home
 from edgeflex_tflite.memory.runtime import Block, cluster, heap_tensors
 
@@ -82,7 +82,7 @@ def test_tensors_of_the_heap_are_listed_or_not_aligned() -> None:
 
 
 def test_file_that_litert_refuses(tmp_path: Path) -> None:
-    from memory_tiny import Tiny
+    from tests.tiny import Tiny
 
     t = Tiny()
     x, y = t.tensor(4), t.tensor(4)

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from memory_agreement import differences
-from memory_tiny import Tiny
 
+from edgeflex_tflite.graph import load_graphs
 from edgeflex_tflite.memory import plan_arena
-from edgeflex_tflite.memory.graph import load_graphs
 from edgeflex_tflite.memory.lifetimes import FOREVER, Lifetime, lifetimes
 from edgeflex_tflite.memory.prepare import Prepared, prepare
 from edgeflex_tflite.memory.sharing import shared_buffers
+from tests.tiny import Tiny
 
 
 def prepared(t: Tiny, inputs: list[int], outputs: list[int]) -> Prepared:

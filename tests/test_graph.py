@@ -13,11 +13,11 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from hypothesis import given
 from hypothesis import strategies as st
-from memory_tiny import Tiny
 
 from edgeflex_tflite.errors import UserError
+from edgeflex_tflite.graph import load_graphs, tensor_bytes
 from edgeflex_tflite.memory import plan_arena, weight_bytes_by_dtype, weights_bytes
-from edgeflex_tflite.memory.graph import load_graphs, tensor_bytes
+from tests.tiny import Tiny
 
 
 def model() -> bytes:

@@ -11,8 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers.table import Table
+from numpy.typing import NDArray
 
 from edgeflex_tflite.errors import UserError
 
@@ -42,6 +44,36 @@ def tensor_bytes(dtype: str, shape: tuple[int, ...]) -> int:
     return (math.prod(shape) * _BITS[dtype] + 7) // 8
 
 
+@dataclass(frozen=True, eq=False)
+class Quantization:
+    """How a tensor's integers stand for real numbers: real = scale * (integer - zero point).
+
+    Attributes:
+        scales: `float32 [n]`; one for the whole tensor, or one for each slice along `axis`. Empty for blockwise
+            scales, which are a tensor of their own.
+        zero_points: `int64 [n]`, or empty for zeros.
+        axis: Dimension along which the scales differ.
+        block_size: Elements that share a scale where scales are blockwise, else 0.
+    """
+
+    scales: NDArray[np.float32]
+    zero_points: NDArray[np.int64]
+    axis: int = 0
+    block_size: int = 0
+
+    @property
+    def scales_differ(self) -> bool:
+        """The scales are not all the same number."""
+        return len(np.unique(self.scales)) > 1
+
+    @property
+    def granularity(self) -> str:
+        """ "per-tensor", "per-channel" or "blockwise"."""
+        if self.block_size:
+            return "blockwise"
+        return "per-channel" if len(self.scales) > 1 else "per-tensor"
+
+
 @dataclass(frozen=True)
 class Tensor:
     """One tensor of a graph.
@@ -55,8 +87,7 @@ class Tensor:
         is_variable: State that outlives an inference.
         buffer: Index of the file's buffer, 0 for none.
         data: The constant's bytes inside the file, or None for a tensor that is computed.
-        scale_count: Number of quantization scales.
-        scales_differ: The scales are not all the same number.
+        quantization: Scales and zero points; None for a tensor without.
         sparse_ledger_bytes: Bytes of the row ledger that a sparse FULLY_CONNECTED keeps; None when dense.
     """
 
@@ -68,14 +99,23 @@ class Tensor:
     is_variable: bool = False
     buffer: int = 0
     data: memoryview | None = field(default=None, repr=False, compare=False)
-    scale_count: int = 0
-    scales_differ: bool = False
+    quantization: Quantization | None = field(default=None, repr=False, compare=False)
     sparse_ledger_bytes: int | None = None
 
     @property
     def bytes(self) -> int:
         """Bytes that the runtime books for it; 0 for types without a fixed size."""
         return 0 if self.dtype in UNSIZED_DTYPES else tensor_bytes(self.dtype, self.shape)
+
+    @property
+    def is_constant(self) -> bool:
+        """Its values are in the file."""
+        return self.data is not None
+
+    @property
+    def is_sparse(self) -> bool:
+        """Its values are stored without the zeros."""
+        return self.sparse_ledger_bytes is not None
 
 
 @dataclass(frozen=True)
@@ -87,6 +127,7 @@ class Op:
         name: Name of the builtin operator, or the custom code.
         inputs: Tensor indices, -1 for an absent one.
         outputs: Tensor indices, -1 for an absent one.
+        version: Version of the operator that the file asks for.
         intermediates: Tensor indices that only carry quantization ranges.
         options: The builtin options by the schema's field names.
         custom_options: A custom operator's own bytes.
@@ -96,6 +137,7 @@ class Op:
     name: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    version: int = 1
     intermediates: tuple[int, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     custom_options: bytes = b""
@@ -124,8 +166,49 @@ class Graph:
     borrowed: frozenset[int] = frozenset()
 
 
+@dataclass(frozen=True)
+class Signature:
+    """A named way to run a graph.
+
+    Attributes:
+        name: Its key.
+        graph: Position of the graph that it runs.
+        inputs: `{name: tensor index}`.
+        outputs: `{name: tensor index}`.
+    """
+
+    name: str
+    graph: int
+    inputs: Mapping[str, int]
+    outputs: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A whole file.
+
+    Attributes:
+        graphs: All subgraphs, the primary one first.
+        signatures: Named ways to run them.
+        description: What the converter wrote about itself.
+        metadata: Names of the metadata entries.
+        file_bytes: Length of the file.
+    """
+
+    graphs: tuple[Graph, ...]
+    signatures: tuple[Signature, ...]
+    description: str
+    metadata: tuple[str, ...]
+    file_bytes: int
+
+
 def load_graphs(model: bytes | str | Path) -> tuple[Graph, ...]:
-    """All subgraphs of a model, the primary one first.
+    """All subgraphs of a model, the primary one first; see `load_file`."""
+    return load_file(model).graphs
+
+
+def load_file(model: bytes | str | Path) -> Model:
+    """A model as plain data.
 
     A file is mapped, not read: weights are only referenced.
 
@@ -153,13 +236,32 @@ def _open(model: bytes | str | Path) -> tuple[memoryview, str]:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)), str(path)
 
 
-def _parse(buffer: memoryview) -> tuple[Graph, ...]:
+def _parse(buffer: memoryview) -> Model:
     root = schema.Model.GetRootAs(buffer)
     if root.SubgraphsLength() == 0:
         raise ValueError("it has no subgraph")
     constants = [_constant(root.Buffers(i), buffer) for i in range(root.BuffersLength())]
-    codes = [_op_name(root.OperatorCodes(i)) for i in range(root.OperatorCodesLength())]
-    return tuple(_graph(i, root.Subgraphs(i), constants, codes) for i in range(root.SubgraphsLength()))
+    codes = [_op_code(root.OperatorCodes(i)) for i in range(root.OperatorCodesLength())]
+    return Model(
+        graphs=tuple(_graph(i, root.Subgraphs(i), constants, codes) for i in range(root.SubgraphsLength())),
+        signatures=tuple(_signature(root.SignatureDefs(i)) for i in range(root.SignatureDefsLength())),
+        description=_text(root.Description()),
+        metadata=tuple(_text(root.Metadata(i).Name()) for i in range(root.MetadataLength())),
+        file_bytes=len(buffer),
+    )
+
+
+def _signature(table: Any) -> Signature:
+    return Signature(
+        name=_text(table.SignatureKey()),
+        graph=table.SubgraphIndex(),
+        inputs=_tensor_map(table.InputsLength(), table.Inputs),
+        outputs=_tensor_map(table.OutputsLength(), table.Outputs),
+    )
+
+
+def _tensor_map(length: int, item: Any) -> dict[str, int]:
+    return {_text(item(i).Name()): item(i).TensorIndex() for i in range(length)}
 
 
 def _constant(table: Any, buffer: memoryview) -> memoryview | None:
@@ -172,7 +274,7 @@ def _constant(table: Any, buffer: memoryview) -> memoryview | None:
     return None
 
 
-def _graph(index: int, table: Any, constants: list[memoryview | None], codes: list[str]) -> Graph:
+def _graph(index: int, table: Any, constants: list[memoryview | None], codes: list[tuple[str, int]]) -> Graph:
     tensors = tuple(_tensor(i, table.Tensors(i), constants) for i in range(table.TensorsLength()))
     ops = tuple(_op(i, table.Operators(i), codes) for i in range(table.OperatorsLength()))
     inputs = _ints(table.InputsLength(), table.Inputs)
@@ -185,8 +287,6 @@ def _graph(index: int, table: Any, constants: list[memoryview | None], codes: li
 
 def _tensor(index: int, table: Any, constants: list[memoryview | None]) -> Tensor:
     signature = _ints(table.ShapeSignatureLength(), table.ShapeSignature)
-    quantization = table.Quantization()
-    scales = set() if quantization is None else set(_numbers(quantization.ScaleLength(), quantization.Scale))
     return Tensor(
         index=index,
         name=_text(table.Name()),
@@ -196,19 +296,34 @@ def _tensor(index: int, table: Any, constants: list[memoryview | None]) -> Tenso
         is_variable=table.IsVariable(),
         buffer=table.Buffer(),
         data=constants[table.Buffer()] if table.Buffer() else None,
-        scale_count=0 if quantization is None else quantization.ScaleLength(),
-        scales_differ=len(scales) > 1,
+        quantization=_quantization(table.Quantization()),
         sparse_ledger_bytes=_ledger_bytes(table.Sparsity()),
     )
 
 
-def _op(index: int, table: Any, codes: list[str]) -> Op:
+def _quantization(table: Any) -> Quantization | None:
+    if table is None:
+        return None
+    block_size = 0
+    if table.DetailsType() == schema.QuantizationDetails.BlockwiseQuantization:
+        details = schema.BlockwiseQuantization()
+        details.Init(table.Details().Bytes, table.Details().Pos)
+        block_size = details.BlockSize()
+    if not table.ScaleLength() and not block_size:
+        return None
+    zero_points = table.ZeroPointAsNumpy() if table.ZeroPointLength() else np.zeros(0, np.int64)
+    scales = table.ScaleAsNumpy() if table.ScaleLength() else np.zeros(0, np.float32)
+    return Quantization(scales, zero_points, table.QuantizedDimension(), block_size)
+
+
+def _op(index: int, table: Any, codes: list[tuple[str, int]]) -> Op:
     options = schema.BuiltinOptionsCreator(table.BuiltinOptionsType(), table.BuiltinOptions())
     if options is None:
         options = schema.BuiltinOptions2Creator(table.BuiltinOptions2Type(), table.BuiltinOptions2())
     return Op(
         index=index,
-        name=codes[table.OpcodeIndex()],
+        name=codes[table.OpcodeIndex()][0],
+        version=codes[table.OpcodeIndex()][1],
         inputs=_ints(table.InputsLength(), table.Inputs),
         outputs=_ints(table.OutputsLength(), table.Outputs),
         intermediates=_ints(table.IntermediatesLength(), table.Intermediates),
@@ -217,10 +332,11 @@ def _op(index: int, table: Any, codes: list[str]) -> Op:
     )
 
 
-def _op_name(code: Any) -> str:
+def _op_code(code: Any) -> tuple[str, int]:
+    """Name and version."""
     builtin = max(code.DeprecatedBuiltinCode(), code.BuiltinCode())
     name = _names("BuiltinOperator").get(builtin, f"BUILTIN_{builtin}")
-    return _text(code.CustomCode()) if name == "CUSTOM" else name
+    return _text(code.CustomCode()) if name == "CUSTOM" else name, code.Version()
 
 
 def _ledger_bytes(sparsity: Any) -> int | None:
@@ -249,10 +365,6 @@ def _names(enum: str) -> dict[int, str]:
 
 def _ints(length: int, item: Any) -> tuple[int, ...]:
     return tuple(int(item(i)) for i in range(length))
-
-
-def _numbers(length: int, item: Any) -> tuple[float, ...]:
-    return tuple(item(i) for i in range(length))
 
 
 def _text(raw: bytes | None) -> str:
