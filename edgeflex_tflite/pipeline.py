@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgeflex_tflite import serialize, steps
+from edgeflex_tflite import files, serialize, steps
 from edgeflex_tflite.artifacts import Bundle, Metrics
 from edgeflex_tflite.bundle.manifest import Origin, fingerprint
 from edgeflex_tflite.bundle.write import bundle_step
@@ -113,7 +113,7 @@ def compress_design(
                 raise
             _publish(finished, output_dir)
         store.discard()
-    return Bundle(output_dir, serialize.read_json(output_dir / "metrics.json", Metrics))
+    return Bundle(output_dir, files.read_json(output_dir / "metrics.json", Metrics))
 
 
 def _run_stages(run: Run, store: StageStore, origin: Origin, identity: dict[str, Any]) -> Path:

@@ -1,4 +1,4 @@
-"""Artifacts as JSON files and models as safetensors files, both written under a temporary name and renamed."""
+"""Models as safetensors files, written under a temporary name and renamed."""
 
 from __future__ import annotations
 
@@ -6,33 +6,12 @@ import copy
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
 
 import torch
-from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
 
 from edgeflex_tflite.lower.predict import with_widths
 from edgeflex_tflite.models.edge import EdgeViT
-
-T = TypeVar("T")
-CHUNK_BYTES = 1 << 22
-
-
-def write_json(path: Path, artifact: Any, kind: Any = None) -> None:
-    """Write a dataclass, or anything that `kind` describes, as indented JSON."""
-    write_bytes(path, TypeAdapter(kind or type(artifact)).dump_json(artifact, indent=2) + b"\n")
-
-
-def read_json(path: Path, kind: type[T]) -> T:
-    """What `write_json` wrote, checked against its type."""
-    return TypeAdapter(kind).validate_json(path.read_bytes())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)
 
 
 def write_model(path: Path, model: EdgeViT) -> None:
@@ -48,14 +27,6 @@ def read_model(path: Path, like: EdgeViT) -> EdgeViT:
     model = copy.deepcopy(with_widths(like, widths))
     model.load_state_dict(weights, strict=True)
     return model.eval().requires_grad_(False)
-
-
-def sha256_of_file(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def sha256_of_weights(state: Mapping[str, torch.Tensor]) -> str:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from edgeflex_tflite import serialize
+from edgeflex_tflite import files, serialize
 from edgeflex_tflite.artifacts import AwqGroup, Dtype, MemoryCost, Metrics, PrunePlan
 from edgeflex_tflite.errors import VerificationError
 from edgeflex_tflite.lower import flatbuffer
@@ -40,25 +40,25 @@ Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 def profile_step(run: Run, folder: Path) -> str:
     batches = run.console.progress(list(run.calibration_batches()), "profile")
     result = profile(run.dense, batches)
-    serialize.write_json(folder / "profile.json", result)
+    files.write_json(folder / "profile.json", result)
     never = f"; never called: {', '.join(result.never_called)}" if result.never_called else ""
     return f"{len(result.sites)} sites on {result.images} images{never}"
 
 
 def plan_step(run: Run, folder: Path) -> str:
     plan = plan_pruning(run)
-    serialize.write_json(folder / "plan.json", plan)
+    files.write_json(folder / "plan.json", plan)
     cut = 1 - sum(plan.widths) / sum(run.dense_widths)
     return f"{cut:.1%} of MLP neurons to cut, {plan.predicted_bytes / MEGABYTE:.2f} MB predicted"
 
 
 def prune_step(run: Run, planned: Path, folder: Path) -> str:
-    plan = serialize.read_json(planned / "plan.json", PrunePlan)
+    plan = files.read_json(planned / "plan.json", PrunePlan)
     model = run.dense
     if plan.widths != run.dense_widths:
         model, plan = prune(run.dense, run.calibration_tokens(), plan, run.recipe, run.console.progress)
     serialize.write_model(folder / "model.safetensors", model)
-    serialize.write_json(folder / "plan.json", plan)
+    files.write_json(folder / "plan.json", plan)
     return "nothing to cut" if model is run.dense else f"widths {min(plan.widths)} to {max(plan.widths)}"
 
 
@@ -71,7 +71,7 @@ def quantize_step(run: Run, pruned: Path, folder: Path) -> str:
         tokens = embed(model, run.calibration_batches())
         model, groups = search(model, tokens, int8, dynamic, run.recipe.awq_tokens, run.console.progress)
     serialize.write_model(folder / "model.safetensors", model)
-    serialize.write_json(folder / "awq.json", groups, list[AwqGroup])
+    files.write_json(folder / "awq.json", groups, list[AwqGroup])
     if not groups:
         return "no site is INT8" if not int8 else "AWQ is off"
     return f"{len(int8)} INT8 sites, AWQ takes {AwqGroup.share_taken_off(groups):.0%} off their rounding error"
@@ -95,7 +95,7 @@ def lower_step(run: Run, scaled: Path, folder: Path, version: str) -> str:
         quantized.unlink()
     check_precisions(path, run.precisions)
     cost = memory_cost(path)
-    serialize.write_json(folder / "memory.json", cost)
+    files.write_json(folder / "memory.json", cost)
     check_budget_holds(run, cost)
     return f"{cost.weights_bytes / MEGABYTE:.2f} MB of weights, {cost.arena_bytes / MEGABYTE:.2f} MB of arena"
 
@@ -163,7 +163,7 @@ def verify_step(
         drop_high_points=high,
         agreement_percent=100 * float((dense_logits.argmax(1) == file_logits.argmax(1)).mean()),
         parity=parity,
-        memory=serialize.read_json(lowered / "memory.json", MemoryCost),
+        memory=files.read_json(lowered / "memory.json", MemoryCost),
         dense_memory=run.float_cost,
         memory_budget_bytes=run.recipe.memory_budget_bytes,
         evaluation_images=len(labels),
@@ -175,7 +175,7 @@ def verify_step(
             f"the file loses {drop:.2f} points of top-1 ({low:.2f} to {high:.2f}), more than the {most:g} of "
             "max_accuracy_drop: prune less, allow a larger budget, or keep more sites in FP16 or FP32"
         )
-    serialize.write_json(folder / "metrics.json", metrics)
+    files.write_json(folder / "metrics.json", metrics)
     return f"drop {drop:+.2f} points ({low:+.2f} to {high:+.2f}), parity {parity.max_relative_difference:.1e}"
 
 
@@ -195,4 +195,4 @@ def _logits(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 
 
 def was_pruned(run: Run, pruned: Path) -> bool:
-    return serialize.read_json(pruned / "plan.json", PrunePlan).widths != run.dense_widths
+    return files.read_json(pruned / "plan.json", PrunePlan).widths != run.dense_widths

@@ -11,7 +11,7 @@ from pathlib import Path
 from absl import app
 from tabulate import tabulate
 
-from edgeflex_tflite import serialize
+from edgeflex_tflite import files
 from edgeflex_tflite.artifacts import Metrics
 from edgeflex_tflite.recipe import MEGABYTE
 
@@ -20,7 +20,7 @@ HEADERS = ("run", "top-1 %", "drop, points", "file MB", "weights + arena MB", "o
 
 def row(folder: Path) -> tuple[str, ...]:
     """One bundle: every figure is from its `metrics.json`."""
-    metrics = serialize.read_json(folder / "metrics.json", Metrics)
+    metrics = files.read_json(folder / "metrics.json", Metrics)
     top1, drop = metrics.file.top1, metrics.drop_points
     return (
         folder.name,

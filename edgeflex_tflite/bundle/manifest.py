@@ -8,7 +8,7 @@ import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeflex_tflite import serialize
+from edgeflex_tflite import files, serialize
 
 if TYPE_CHECKING:
     from edgeflex_tflite.run import Run
@@ -67,11 +67,11 @@ def fingerprint(run: Run) -> dict[str, Any]:
 
 def manifest(run: Run, origin: Origin, identity: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The manifest of a bundle whose other files are in `folder`; `identity` is the run's fingerprint."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
         "origin": dataclasses.asdict(origin),
         "architecture": type(run.source).__name__,
         "seed": run.recipe.seed,
         "run": identity,
-        "files": {str(path.relative_to(folder)): serialize.sha256_of_file(path) for path in files},
+        "files": {str(path.relative_to(folder)): files.sha256_of_file(path) for path in paths},
     }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from edgeflex_tflite import serialize
+from edgeflex_tflite import files
 from edgeflex_tflite.artifacts import ActivationProfile, AwqGroup, Metrics, PrunePlan
 from edgeflex_tflite.bundle.manifest import Origin, manifest
 from edgeflex_tflite.lower.metadata import LABELS_FILE, labels_text
@@ -43,10 +43,10 @@ def bundle_step(
     text = report(
         run,
         origin,
-        serialize.read_json(verified / "metrics.json", Metrics),
-        serialize.read_json(profiled / "profile.json", ActivationProfile),
-        serialize.read_json(pruned / "plan.json", PrunePlan),
-        serialize.read_json(scaled / "awq.json", list[AwqGroup]),
+        files.read_json(verified / "metrics.json", Metrics),
+        files.read_json(profiled / "profile.json", ActivationProfile),
+        files.read_json(pruned / "plan.json", PrunePlan),
+        files.read_json(scaled / "awq.json", list[AwqGroup]),
     )
     (folder / "report.md").write_text(text)
     _write_json(folder / "manifest.json", manifest(run, origin, identity, folder))
