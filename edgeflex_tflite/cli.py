@@ -13,13 +13,19 @@ from edgeflex_tflite.errors import UserError, VerificationError
 BAD_INPUT, FAILED_CHECK, INTERRUPTED = 2, 3, 130
 
 
-def run(main: Callable[[flags.FlagValues], None], define: Callable[[flags.FlagValues], None], usage: str) -> int:
+def run(
+    main: Callable[[flags.FlagValues, list[str]], None],
+    define: Callable[[flags.FlagValues], None],
+    usage: str,
+    interrupted: str = "nothing was written",
+) -> int:
     """Parse the command line and call `main`.
 
     Args:
-        main: the command.
+        main: the command; it is given the flags, and what stands on the command line besides.
         define: adds the command's flags.
         usage: what `--help` says before the flags.
+        interrupted: what is said on Ctrl-C.
 
     Returns:
         The exit code: 0, 2 for anything wrong with the input, 3 where the written file failed a check, 130 on Ctrl-C.
@@ -31,10 +37,7 @@ def run(main: Callable[[flags.FlagValues], None], define: Callable[[flags.FlagVa
         print(f"{usage.strip()}\n\nflags:\n{values.get_help(prefix='  ', include_special_flags=False)}")
         return 0
     try:
-        rest = values(sys.argv)[1:]
-        if rest:
-            raise UserError(f"unexpected {rest[0]!r}: flags are written --name=value; --help lists them")
-        main(values)
+        main(values, values(sys.argv)[1:])
     except flags.Error as error:
         return _fail(f"{error}; --help lists the flags and what they take", BAD_INPUT)
     except UserError as error:
@@ -42,9 +45,22 @@ def run(main: Callable[[flags.FlagValues], None], define: Callable[[flags.FlagVa
     except VerificationError as error:
         return _fail(str(error), FAILED_CHECK)
     except KeyboardInterrupt:
-        print("interrupted: the same command with --resume goes on from the last finished stage", file=sys.stderr)
+        print(f"interrupted: {interrupted}", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+def only_flags(rest: Sequence[str]) -> None:
+    """Raises UserError for anything on the command line that is no flag."""
+    if rest:
+        raise UserError(f"unexpected {rest[0]!r}: flags are written --name=value; --help lists them")
+
+
+def some_files(rest: Sequence[str]) -> list[str]:
+    """The files on the command line. Raises UserError where there is none."""
+    if not rest:
+        raise UserError("no file is named: give one or more .tflite files after the flags; --help says more")
+    return list(rest)
 
 
 def _fail(message: str, code: int) -> int:

@@ -20,6 +20,7 @@ from absl import flags
 from edgeflex_tflite import cli
 from edgeflex_tflite import recipe as recipes
 from edgeflex_tflite.errors import UserError
+from edgeflex_tflite.threads import available_threads
 
 if TYPE_CHECKING:
     from edgeflex_tflite.data import Preprocessing, Source
@@ -98,7 +99,11 @@ def _define_recipe_flags(values: flags.FlagValues) -> None:
             flags.DEFINE_string(field.name, None, words, flag_values=values)
 
 
-def main(values: flags.FlagValues) -> None:
+INTERRUPTED = "the same command with --resume goes on from the last finished stage"
+
+
+def main(values: flags.FlagValues, rest: list[str]) -> None:
+    cli.only_flags(rest)
     recipe = recipes.load(values.recipe).overruled_by(cli.given(values, RECIPE_FLAGS))
     _check_flags(values)
     specs = _data_specs(values)
@@ -117,7 +122,7 @@ def main(values: flags.FlagValues) -> None:
     model = _model(values)
     _check_sources(recipe, source, calibration, model.num_classes)
     preprocessing = _preprocessing(values, model)
-    threads = values.num_threads or pipeline.available_threads()
+    threads = values.num_threads or available_threads()
     design = pipeline.design_file(model, preprocessing, recipe, threads)
     pipeline.check_possible(design, recipe.eval_samples or len(source), output)
     data = images.make_data(
@@ -230,4 +235,4 @@ def _floats(values: flags.FlagValues, name: str) -> list[float] | None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, define_flags, __doc__ or ""))
+    sys.exit(cli.run(main, define_flags, __doc__ or "", INTERRUPTED))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -29,6 +28,7 @@ from edgeflex_tflite.report.plan import plan_text
 from edgeflex_tflite.resources import check_needs, predict_needs
 from edgeflex_tflite.run import Design, Run, design_file
 from edgeflex_tflite.store import StageStore
+from edgeflex_tflite.threads import available_threads
 
 
 def compress(
@@ -147,11 +147,6 @@ def check_possible(design: Design, evaluation_images: int, output: Path) -> None
     check_budget_possible(design)
     with deterministic(design.recipe.seed, design.threads):
         check_needs(predict_needs(design.dense, design.recipe, evaluation_images), output)
-
-
-def available_threads() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def is_finished(output: Path, identity: dict[str, Any]) -> bool:

@@ -9,9 +9,9 @@ import torch
 from edgeflex_tflite.artifacts import InputSpec
 from edgeflex_tflite.lower import flatbuffer
 from edgeflex_tflite.lower.deploy import DeployedViT
-from edgeflex_tflite.lower.quiet import quiet
 from edgeflex_tflite.models.edge import EdgeViT
 from edgeflex_tflite.models.sites import compute_sites, weight_sites
+from edgeflex_tflite.quiet import quiet
 
 
 def export_float(model: EdgeViT, spec: InputSpec, path: Path) -> None:

@@ -12,7 +12,7 @@ from ai_edge_quantizer import calibrator, qtyping, quantizer, recipe_manager
 from ai_edge_quantizer.utils import qsv_utils
 
 from edgeflex_tflite.artifacts import Dtype, PrecisionPlan
-from edgeflex_tflite.lower.quiet import quiet
+from edgeflex_tflite.quiet import quiet
 
 SIGNATURE = "serving_default"
 INPUT_NAME = "args_0"

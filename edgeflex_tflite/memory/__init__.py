@@ -2,13 +2,14 @@
 
 from edgeflex_tflite.memory.plan import Allocation, ArenaPlan
 from edgeflex_tflite.memory.planner import plan_arena
-from edgeflex_tflite.memory.runtime import ArenaMeasurement, measure_arena
+from edgeflex_tflite.memory.runtime import ArenaMeasurement, allocated_bytes, measure_arena
 from edgeflex_tflite.memory.weights import weight_bytes_by_dtype, weights_bytes
 
 __all__ = [
     "Allocation",
     "ArenaMeasurement",
     "ArenaPlan",
+    "allocated_bytes",
     "measure_arena",
     "plan_arena",
     "weight_bytes_by_dtype",

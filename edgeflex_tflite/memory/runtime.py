@@ -90,6 +90,26 @@ def measure_arena(path: str | Path, *, graph: int = 0, num_threads: int = 1) -> 
     )
 
 
+def allocated_bytes(wrapper: Any, graphs: Sequence[Graph], num_threads: int = 1) -> int:
+    """Bytes of all arenas that an interpreter holds now, whatever delegate runs its ops.
+
+    Args:
+        wrapper: The wrapper around the C++ interpreter, tensors allocated; scalar tensors may be overwritten.
+        graphs: All graphs of its file.
+        num_threads: Threads of the interpreter.
+    """
+    adapted = adapt_callees(graphs)
+    spans: dict[int, Span] = {}
+    heap: set[int] = set()
+    for graph in adapted:
+        memory, homes = _Memory(wrapper, graph), prepare(adapted, graph.index, num_threads).homes
+        first = len(spans)
+        numbers = {tensor: first + n for n, tensor in enumerate(memory.spans)}
+        spans |= {numbers[tensor]: span for tensor, span in memory.spans.items()}
+        heap |= {numbers[tensor] for tensor in heap_tensors(memory.spans, homes) & set(memory.spans)}
+    return sum(block.bytes for block in cluster(spans, heap) if not heap.issuperset(block.tensors))
+
+
 def cluster(spans: Mapping[int, Span], heap: Collection[int] = ()) -> list[Block]:
     """Join tensors into blocks.
 

@@ -18,9 +18,9 @@ class Console:
         """The items, behind a bar."""
         return tqdm(items, desc=caption, leave=False, disable=True if self._quiet else None)
 
-    def bar(self, total: int, caption: str) -> tqdm:
+    def bar(self, total: int, caption: str, unit: str = "image") -> tqdm:
         """A bar to update by hand."""
-        return tqdm(total=total, desc=caption, unit="image", leave=False, disable=True if self._quiet else None)
+        return tqdm(total=total, desc=caption, unit=unit, leave=False, disable=True if self._quiet else None)
 
     def stage(self, name: str, seconds: float | None, summary: str) -> None:
         """One line for a finished stage; without seconds it was finished in a run before."""

@@ -67,9 +67,9 @@ class Memory:
     Attributes:
         arena_bytes: The runtime's tensor arenas in the measured configuration; with a delegate little is left in them.
         runtime_bytes: Heap that the runtime owns besides: packed weights, the delegate's workspace, its own objects.
-        process_peak_bytes: Largest resident memory of the process over the idle interpreter's.
-        process_anonymous_bytes: Of that, memory that no file backs.
-        process_file_bytes: Of that, mapped files: the model, the weight cache, libraries that were loaded late.
+        process_peak_bytes: Largest resident memory of the process over the idle interpreter's, up to the first answer.
+        process_anonymous_bytes: After the first answer, over the idle interpreter: memory that no file backs.
+        process_file_bytes: The same of mapped files: the model, the weight cache, libraries that were loaded late.
     """
 
     arena_bytes: int | NotMeasured
@@ -97,6 +97,21 @@ class OpTime:
     name: str
     count: int
     mean_ms: float
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How latency changed over a long run without pauses.
+
+    Attributes:
+        window_medians_ms: Median of each of equally many inferences, in order.
+        last_over_first: Last window's median over the first one's.
+        percent_per_minute: Theil-Sen slope over the windows, relative to the first one.
+    """
+
+    window_medians_ms: tuple[float, ...]
+    last_over_first: float
+    percent_per_minute: float
 
 
 @dataclass(frozen=True)
@@ -133,10 +148,12 @@ class Measurement:
         sha256: Of the file's content.
         file_bytes: Length of the file.
         environment: Where.
-        startup_ms: From an empty process with the runtime loaded to allocated tensors.
+        startup_ms: From a fresh process with the runtime loaded to allocated tensors, the file in the page cache.
         first_ms: The first inference.
         latency: Inferences after warm-up.
         memory: Three figures.
+        variant: What sets it apart from other measurements of the same file in the same call.
+        drift: Of a sustained run, else None.
         ops: The runtime's profile by operator, longest first; empty when it was not asked for.
         state: What the device said before and after: temperatures, throttling, free storage.
         warnings: What a reader has to know before believing the figures.
@@ -150,6 +167,37 @@ class Measurement:
     first_ms: float | NotMeasured
     latency: Latency | NotMeasured
     memory: Memory
+    variant: str = ""
+    drift: Drift | None = None
     ops: tuple[OpTime, ...] = ()
     state: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """File and variant."""
+        return f"{self.file} ({self.variant})" if self.variant else self.file
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Latency of one file over another's, both measured in turn.
+
+    Attributes:
+        file, over: The two, as the user named them.
+        median: Median over the rounds of (median of `file`) / (median of `over`).
+        low, high: Smallest and largest of the rounds.
+        rounds: Each round's.
+    """
+
+    file: str
+    over: str
+    median: float
+    low: float
+    high: float
+    rounds: tuple[float, ...]
+
+    @classmethod
+    def of(cls, file: str, over: str, rounds: Sequence[float]) -> Ratio:
+        """Of at least one round."""
+        return cls(file, over, float(np.median(rounds)), min(rounds), max(rounds), tuple(rounds))

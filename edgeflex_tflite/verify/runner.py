@@ -9,7 +9,7 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from edgeflex_tflite.artifacts import InputSpec
-from edgeflex_tflite.lower.quiet import quiet
+from edgeflex_tflite.quiet import quiet
 
 
 def file_input(pixels: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Keeps the converter's chatter off the terminal, and shows it if the conversion fails."""
+"""Keeps the chatter of native libraries off the terminal, and shows it if they fail."""
 
 from __future__ import annotations
 

@@ -1,0 +1,157 @@
+"""Benchmark results as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tabulate import tabulate
+
+from edgeflex_tflite.targets.measurement import Latency, Measurement, NotMeasured, Ratio
+from edgeflex_tflite.targets.results import Change, Results
+
+MEGABYTE = 1_000_000
+BLANK = "-"
+Figure = float | int | NotMeasured
+
+
+def benchmark_text(results: Results, changes: Sequence[Change] = ()) -> str:
+    """Tables of latency and memory, ratios, what changed, and everything that a reader has to know."""
+    measurements = results.measurements
+    reasons = _Reasons()
+    sections = [
+        _places(measurements),
+        _latency_table(measurements, reasons),
+        _memory_table(measurements, reasons),
+        reasons.text(),
+        _ratio_table(results.ratios),
+        _drift_text(measurements),
+        _profiles(measurements),
+        _change_table(changes),
+        _warnings(measurements),
+    ]
+    return "\n\n".join(section for section in sections if section)
+
+
+class _Reasons:
+    """Numbers the reasons for blanks."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def cell(self, value: Figure, form: str = "{:.2f}", unit: float = 1) -> str:
+        if isinstance(value, NotMeasured):
+            number = self._numbers.setdefault(value.reason, len(self._numbers) + 1)
+            return f"{BLANK} [{number}]"
+        return form.format(value / unit)
+
+    def text(self) -> str:
+        return "\n".join(f"[{number}] not measured: {reason}" for reason, number in self._numbers.items())
+
+
+def _places(measurements: Sequence[Measurement]) -> str:
+    lines = []
+    for e in dict.fromkeys(m.environment for m in measurements):
+        about = [e.cpu, e.clock, e.system]
+        known = ", ".join(fact for fact in about if isinstance(fact, str))
+        lines.append(f"{e.target}: {e.device} ({known})\n  {e.runtime}, delegate {e.delegate}, {e.threads} threads")
+    return "\n".join(lines)
+
+
+def _latency_table(measurements: Sequence[Measurement], reasons: _Reasons) -> str:
+    headers = ("ms", "start", "first", "min", "p5", "median", "p95", "p99", "mean", "std", "runs")
+    rows = [[_short(m), *_latency_row(m, reasons)] for m in measurements]
+    return tabulate(rows, headers=headers, stralign="right", colalign=("left",), disable_numparse=True)
+
+
+def _latency_row(m: Measurement, reasons: _Reasons) -> list[str]:
+    head = [reasons.cell(m.startup_ms), reasons.cell(m.first_ms)]
+    if isinstance(m.latency, NotMeasured):
+        return [*head, reasons.cell(m.latency), *[BLANK] * 7]
+    t = m.latency
+    figures = (t.min_ms, t.p5_ms, t.median_ms, t.p95_ms, t.p99_ms, t.mean_ms, t.std_ms)
+    return [*head, *(reasons.cell(figure) for figure in figures), str(t.count)]
+
+
+def _memory_table(measurements: Sequence[Measurement], reasons: _Reasons) -> str:
+    headers = ("MB", "file", "arena", "runtime-owned", "process peak", "anonymous", "file-backed")
+    rows = []
+    for m in measurements:
+        parts = m.memory
+        figures: list[Figure] = [
+            m.file_bytes,
+            parts.arena_bytes,
+            parts.runtime_bytes,
+            parts.process_peak_bytes,
+            parts.process_anonymous_bytes,
+            parts.process_file_bytes,
+        ]
+        rows.append([_short(m), *(reasons.cell(figure, unit=MEGABYTE) for figure in figures)])
+    return tabulate(rows, headers=headers, stralign="right", colalign=("left",), disable_numparse=True)
+
+
+def _ratio_table(ratios: Sequence[Ratio]) -> str:
+    if not ratios:
+        return ""
+    rows = [(_last(r.file), _last(r.over), f"{r.median:.3f}", f"{r.low:.3f} to {r.high:.3f}") for r in ratios]
+    headers = ("latency of", "over that of", "ratio", f"in {len(ratios[0].rounds)} rounds")
+    return tabulate(rows, headers=headers, disable_numparse=True)
+
+
+def _drift_text(measurements: Sequence[Measurement]) -> str:
+    lines = []
+    for m in measurements:
+        if m.drift is not None and isinstance(m.latency, Latency):
+            total = m.latency.mean_ms * m.latency.count / 60_000
+            lines.append(
+                f"{_short(m)}: {total:.1f} minutes without a pause, {m.drift.percent_per_minute:+.2f} % a minute; "
+                f"the last twentieth took {m.drift.last_over_first:.3f} times the first"
+            )
+    return "\n".join(lines)
+
+
+def _profiles(measurements: Sequence[Measurement]) -> str:
+    tables = []
+    for m in measurements:
+        if m.ops:
+            rows = [(op.name, op.count, f"{op.mean_ms:.3f}") for op in m.ops]
+            tables.append(f"{_short(m)}\n" + tabulate(rows, headers=("op", "calls", "ms")))
+    return "\n\n".join(tables)
+
+
+def _change_table(changes: Sequence[Change]) -> str:
+    if not changes:
+        return ""
+    rows = []
+    for c in changes:
+        peak = (c.before.memory.process_peak_bytes, c.now.memory.process_peak_bytes)
+        peaks = [f"{p / MEGABYTE:.1f}" if isinstance(p, int) else BLANK for p in peak]
+        ratio = c.latency_ratio
+        rows.append(
+            (
+                _short(c.now),
+                c.before_created,
+                "the same file" if c.same_content else "another file",
+                "" if c.same_place else "another device or runtime",
+                BLANK if ratio is None else f"{ratio:.3f}",
+                " -> ".join(peaks),
+            )
+        )
+    headers = ("against", "taken", "content", "place", "latency ratio", "process peak MB")
+    table = tabulate(rows, headers=headers, disable_numparse=True)
+    return f"{table}\nThe earlier figures come from another time; to compare two files, measure both in one call."
+
+
+def _warnings(measurements: Sequence[Measurement]) -> str:
+    lines = {f"warning: {_short(m)}: {warning}": None for m in measurements for warning in m.warnings}
+    return "\n".join(lines)
+
+
+def _short(m: Measurement) -> str:
+    return _last(m.name)
+
+
+def _last(name: str) -> str:
+    """A path's last part, the variant kept."""
+    path, mark, variant = name.partition(" (")
+    return Path(path).name + mark + variant
