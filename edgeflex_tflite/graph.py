@@ -83,7 +83,7 @@ class Tensor:
         name: Name in the file.
         dtype: Name of the TensorType, e.g. "FLOAT32".
         shape: Sizes in elements; () is a scalar.
-        unknown_shape: The file leaves a dimension open (-1 in the shape signature).
+        shape_signature: The same with -1 for each dimension that the file leaves open.
         is_variable: State that outlives an inference.
         buffer: Index of the file's buffer, 0 for none.
         data: The constant's bytes inside the file, or None for a tensor that is computed.
@@ -95,7 +95,7 @@ class Tensor:
     name: str
     dtype: str
     shape: tuple[int, ...]
-    unknown_shape: bool = False
+    shape_signature: tuple[int, ...] = ()
     is_variable: bool = False
     buffer: int = 0
     data: memoryview | None = field(default=None, repr=False, compare=False)
@@ -106,6 +106,16 @@ class Tensor:
     def bytes(self) -> int:
         """Bytes that the runtime books for it; 0 for types without a fixed size."""
         return 0 if self.dtype in UNSIZED_DTYPES else tensor_bytes(self.dtype, self.shape)
+
+    @property
+    def unknown_shape(self) -> bool:
+        """The file leaves a dimension open."""
+        return -1 in self.shape_signature
+
+    @property
+    def elements(self) -> int:
+        """Numbers that it stands for."""
+        return math.prod(self.shape)
 
     @property
     def is_constant(self) -> bool:
@@ -286,13 +296,13 @@ def _graph(index: int, table: Any, constants: list[memoryview | None], codes: li
 
 
 def _tensor(index: int, table: Any, constants: list[memoryview | None]) -> Tensor:
-    signature = _ints(table.ShapeSignatureLength(), table.ShapeSignature)
+    shape = _ints(table.ShapeLength(), table.Shape)
     return Tensor(
         index=index,
         name=_text(table.Name()),
         dtype=_names("TensorType")[table.Type()],
-        shape=_ints(table.ShapeLength(), table.Shape),
-        unknown_shape=-1 in signature,
+        shape=shape,
+        shape_signature=_ints(table.ShapeSignatureLength(), table.ShapeSignature) or shape,
         is_variable=table.IsVariable(),
         buffer=table.Buffer(),
         data=constants[table.Buffer()] if table.Buffer() else None,

@@ -1,0 +1,59 @@
+"""Say what a .tflite will cost and where it will run, from the file alone.
+
+    python -m edgeflex_tflite.analyze model.tflite
+    python -m edgeflex_tflite.analyze fp32.tflite int8.tflite --format=html --output=compare.html
+
+Works on any .tflite file, and never runs it. Several files are put side by side.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from edgeflex_tflite import cli
+from edgeflex_tflite.errors import UserError
+
+FORMATS = ("text", "json", "html")
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Add the command's flags."""
+    flags.DEFINE_enum("format", "text", FORMATS, "What to write.", flag_values=values)
+    flags.DEFINE_string("output", None, "File to write to. Default: the terminal.", flag_values=values)
+    words = "Threads of the interpreter that the arena is planned for; a few kernels need other scratch memory."
+    flags.DEFINE_integer("num_threads", 1, words, flag_values=values)
+    words = "A TensorFlow Lite release that the file has to run on, as in 2.13.0: name the ops that are too new for it."
+    flags.DEFINE_string("runtime_version", None, words, flag_values=values)
+
+
+def main(values: flags.FlagValues, rest: list[str]) -> None:
+    named = cli.some_files(rest)
+    if values.num_threads < 1:
+        raise UserError(f"num_threads is {values.num_threads}: give 1 or more")
+    if values.output and not Path(values.output).absolute().parent.is_dir():
+        raise UserError(f"--output={values.output}: there is no such folder; make it, or name another file")
+
+    from edgeflex_tflite.analysis.analysis import Analysis, analyze
+    from edgeflex_tflite.files import to_json, write_bytes
+    from edgeflex_tflite.report.analysis import analysis_text
+
+    analyses = [analyze(file, num_threads=values.num_threads, runtime=values.runtime_version) for file in named]
+    if values.format == "json":
+        text = to_json(analyses, list[Analysis])
+    elif values.format == "html":
+        from edgeflex_tflite.report.analysis_html import analysis_html
+
+        text = analysis_html(analyses)
+    else:
+        text = analysis_text(analyses)
+    if values.output:
+        write_bytes(Path(values.output), text.encode())
+    else:
+        print(text)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main, define_flags, __doc__ or ""))

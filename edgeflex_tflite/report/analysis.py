@@ -1,0 +1,224 @@
+"""What a file costs, as text: one file in full, several side by side."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from tabulate import tabulate
+
+from edgeflex_tflite.analysis.analysis import Analysis, GraphAnalysis
+from edgeflex_tflite.analysis.inventory import GraphInventory, Port
+from edgeflex_tflite.analysis.kernels import Kernel
+from edgeflex_tflite.analysis.macs import Arithmetic
+from edgeflex_tflite.memory import ArenaPlan
+
+MEGABYTE = 1_000_000
+MOST_ROWS = 10
+_BARS = " ▁▂▃▄▅▆▇█"
+_TIMELINE_COLUMNS = 72
+
+
+def analysis_text(analyses: Sequence[Analysis]) -> str:
+    """One file in full; several as a table, with what is surprising of each."""
+    if len(analyses) == 1:
+        return full_text(analyses[0])
+    return "\n\n".join([compare_table(analyses), *filter(None, (_named_surprises(a) for a in analyses))])
+
+
+def full_text(a: Analysis) -> str:
+    """All sections of one file."""
+    sections = [
+        _heading(a),
+        _ports(a.inventory.graphs),
+        _weights(a),
+        *(_graph_text(graph, len(a.graphs) > 1) for graph in a.graphs),
+        f"Edge TPU forecast\n  {a.edgetpu.verdict}",
+        _surprises(a),
+    ]
+    return "\n\n".join(section for section in sections if section)
+
+
+def compare_table(analyses: Sequence[Analysis]) -> str:
+    """Files as rows."""
+    headers, rows = compare_rows(analyses)
+    return tabulate(rows, headers=headers, disable_numparse=True)
+
+
+def compare_rows(analyses: Sequence[Analysis]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Column names, and a row for each file; arenas are the primary graph's with those of the graphs that it runs."""
+    headers = (
+        "file", "MB", "weights MB", "mostly", "ops", "M MACs", "integer MACs", "arena MB", "lower bound MB",
+        "on XNNPACK", "parts", "Edge TPU", "needs TFLite",
+    )  # fmt: skip
+    rows: list[tuple[str, ...]] = []
+    for a in analyses:
+        placed = a.main.placement
+        mapped = sum(op.mapped for op in a.edgetpu.ops)
+        share = a.integer_share
+        rows.append(
+            (
+                Path(a.file).name,
+                _mb(a.inventory.file_bytes),
+                _mb(a.inventory.weights_bytes),
+                a.inventory.weights[0].dtype if a.inventory.weights else "-",
+                str(len(placed.ops)),
+                f"{a.main.macs.total / 1e6:.1f}",
+                "-" if share is None else f"{share:.0%}",
+                _mb(a.main.arena.total_bytes),
+                _mb(a.main.arena.lower_bound_bytes + a.main.arena.persistent_bytes),
+                f"{placed.counts.get(Kernel.XNNPACK, 0)}/{len(placed.ops)}",
+                str(len(placed.partitions)),
+                f"{mapped}/{len(a.edgetpu.ops)}",
+                a.runtime.release,
+            )
+        )
+    return headers, rows
+
+
+def sparkline(values: Sequence[int], columns: int = _TIMELINE_COLUMNS) -> str:
+    """A line of bars; each stands for the largest of its share of the values."""
+    if not values:
+        return ""
+    width = min(columns, len(values))
+    groups = [values[len(values) * i // width : len(values) * (i + 1) // width] for i in range(width)]
+    top = max(*values, 1)
+    return "".join(_BARS[max(group) * (len(_BARS) - 1) // top] for group in groups)
+
+
+def _heading(a: Analysis) -> str:
+    needs = a.runtime
+    lines = [
+        f"{a.file}: {a.inventory.file_bytes:,} bytes, sha256 {a.sha256[:16]}",
+        f"  made by {a.inventory.description or 'a converter that does not say'}"
+        + (f"; metadata {', '.join(a.inventory.metadata)}" if a.inventory.metadata else ""),
+        f"  needs TensorFlow Lite {needs.release} ({', '.join(needs.because[:3]) or 'any'})"
+        + (f"; of unknown age: {', '.join(needs.unlisted)}" if needs.unlisted else ""),
+    ]
+    if a.inventory.signatures:
+        named = ", ".join(f"{name} (graph {graph})" for name, graph in a.inventory.signatures.items())
+        lines.append(f"  signatures {named}")
+    return "\n".join(lines)
+
+
+def _ports(graphs: Sequence[GraphInventory]) -> str:
+    rows = []
+    for graph in graphs:
+        for kind, ports in (("in", graph.inputs), ("out", graph.outputs)):
+            rows += [(graph.index, kind, p.name, p.dtype, list(p.shape), _quantized(p)) for p in ports]
+    headers = ("graph", "", "name", "type", "shape", "quantization")
+    return tabulate(rows, headers=headers, maxcolwidths=[None, None, 44])
+
+
+def _quantized(port: Port) -> str:
+    return port.granularity if port.scale is None else f"{port.scale:.6g} * (q - {port.zero_point or 0})"
+
+
+def _weights(a: Analysis) -> str:
+    total = max(a.inventory.weights_bytes, 1)
+    rows = [
+        (g.dtype + (", sparse" if g.sparse else ""), g.granularity, g.tensors, _mb(g.bytes), f"{g.bytes / total:.1%}")
+        for g in a.inventory.weights
+    ]
+    headers = ("constants", "scales", "tensors", "MB", "share")
+    return tabulate(rows, headers=headers, disable_numparse=True) if rows else ""
+
+
+def _graph_text(graph: GraphAnalysis, several: bool) -> str:
+    title = [f"graph {graph.index} {graph.name}"] if several else []
+    parts = [_ops_table(graph), _macs(graph), _arena(graph.arena), _placement(graph)]
+    return "\n\n".join([*title, *filter(None, parts)])
+
+
+def _ops_table(graph: GraphAnalysis) -> str:
+    macs = {op.op: op for op in graph.macs.ops}
+    rows: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
+    for name, place in zip(graph.op_names, graph.placement.ops, strict=True):
+        row = rows[name, place.kernel.name]
+        row[0] += 1
+        row[1] += macs[place.op].macs if place.op in macs else 0
+    ranked = sorted(rows.items(), key=lambda item: (-item[1][1], -item[1][0]))
+    total = max(graph.macs.total, 1)
+    table = [
+        (name, kernel.lower(), count, f"{m / 1e6:.2f}" if m else "", f"{m / total:.1%}" if m else "")
+        for (name, kernel), (count, m) in ranked
+    ]
+    headers = ("operator", "runs on", "count", "M MACs", "share")
+    return tabulate(table, headers=headers, disable_numparse=True)
+
+
+def _macs(graph: GraphAnalysis) -> str:
+    shares = ", ".join(
+        f"{graph.macs.shares[kind]:.1%} {kind.value}" for kind in Arithmetic if kind in graph.macs.shares
+    )
+    text = f"{graph.macs.total / 1e6:,.1f} million MACs" + (f": {shares}" if shares else "")
+    return text + (f"; not counted: {', '.join(graph.macs.uncounted)}" if graph.macs.uncounted else "")
+
+
+def _arena(plan: ArenaPlan) -> str:
+    lines = [
+        f"planned arena without delegate: {plan.total_bytes:,} bytes = {plan.peak_bytes:,} reused + "
+        f"{plan.persistent_bytes:,} kept" + (" + the graphs that it runs" if plan.callees else "")
+    ]
+    if plan.peak_op is None:
+        return lines[0]
+    index, name = plan.peak_op
+    lines += [
+        f"  lower bound of the reused part: {plan.lower_bound_bytes:,}; {_won(plan)}",
+        f"  over {len(plan.timeline_bytes)} ops |{sparkline(plan.timeline_bytes)}|",
+        f"  the peak is set by op {index}, {name}, with these alive:",
+    ]
+    alive = sorted(plan.live_at_peak, key=lambda one: -one.bytes)
+    rows = [(f"{one.bytes:,}", one.offset_bytes, one.name, f"{one.first_op} to {one.last_op}") for one in alive]
+    table = tabulate(
+        rows[:MOST_ROWS],
+        headers=("bytes", "offset", "tensor", "ops"),
+        disable_numparse=True,
+        maxcolwidths=[None, None, 60],
+    )
+    more = [f"    and {len(rows) - MOST_ROWS} smaller ones"] if len(rows) > MOST_ROWS else []
+    return "\n".join([*lines, *("    " + line for line in table.splitlines()), *more])
+
+
+def _won(plan: ArenaPlan) -> str:
+    spare = plan.peak_bytes - plan.lower_bound_bytes
+    return f"a better plan could win {spare:,}" if spare else "no plan does better, only another graph"
+
+
+def _placement(graph: GraphAnalysis) -> str:
+    placed = graph.placement
+    macs = {op.op: op.macs for op in graph.macs.ops}
+    by_kernel: Counter[Kernel] = Counter()
+    for op in placed.ops:
+        by_kernel[op.kernel] += macs.get(op.op, 0)
+    total = max(graph.macs.total, 1)
+    counts = ", ".join(
+        f"{kernel.name.lower()} {placed.counts[kernel]} ({by_kernel[kernel] / total:.0%} of MACs)"
+        for kernel in Kernel
+        if kernel in placed.counts
+    )
+    lines = [
+        f"on a CPU: {counts}",
+        f"  {len(placed.partitions)} XNNPACK partitions; {placed.boundary_bytes:,} bytes cross their borders in memory",
+    ]
+    why = Counter((name, op.reason) for name, op in zip(graph.op_names, placed.ops, strict=True) if op.reason)
+    lines += [f"  {count} {name}: {reason}" for (name, reason), count in why.most_common(MOST_ROWS)]
+    return "\n".join(lines)
+
+
+def _surprises(a: Analysis) -> str:
+    if not a.surprises:
+        return "no surprises found"
+    several = len(a.graphs) > 1
+    return "surprises\n" + "\n".join(
+        f"  {s.kind}{f' (graph {s.graph})' if several else ''}: {s.text}" for s in a.surprises
+    )
+
+
+def _named_surprises(a: Analysis) -> str:
+    return f"{a.file}\n{_surprises(a)}" if a.surprises else ""
+
+
+def _mb(count: int) -> str:
+    return f"{count / MEGABYTE:.2f}"
