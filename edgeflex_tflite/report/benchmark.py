@@ -18,17 +18,18 @@ Figure = float | int | NotMeasured
 def benchmark_text(results: Results, changes: Sequence[Change] = ()) -> str:
     """Tables of latency and memory, ratios, what changed, and everything that a reader has to know."""
     measurements = results.measurements
+    names = _names(measurements)
     reasons = _Reasons()
     sections = [
         _places(measurements),
-        _latency_table(measurements, reasons),
-        _memory_table(measurements, reasons),
+        _latency_table(measurements, names, reasons),
+        _memory_table(measurements, names, reasons),
         reasons.text(),
         _ratio_table(results.ratios),
-        _drift_text(measurements),
-        _profiles(measurements),
+        _drift_text(measurements, names),
+        _profiles(measurements, names),
         _change_table(changes),
-        _warnings(measurements),
+        _warnings(measurements, names),
     ]
     return "\n\n".join(section for section in sections if section)
 
@@ -58,9 +59,9 @@ def _places(measurements: Sequence[Measurement]) -> str:
     return "\n".join(lines)
 
 
-def _latency_table(measurements: Sequence[Measurement], reasons: _Reasons) -> str:
+def _latency_table(measurements: Sequence[Measurement], names: Sequence[str], reasons: _Reasons) -> str:
     headers = ("ms", "start", "first", "min", "p5", "median", "p95", "p99", "mean", "std", "runs")
-    rows = [[_short(m), *_latency_row(m, reasons)] for m in measurements]
+    rows = [[name, *_latency_row(m, reasons)] for name, m in zip(names, measurements, strict=True)]
     return tabulate(rows, headers=headers, stralign="right", colalign=("left",), disable_numparse=True)
 
 
@@ -73,10 +74,10 @@ def _latency_row(m: Measurement, reasons: _Reasons) -> list[str]:
     return [*head, *(reasons.cell(figure) for figure in figures), str(t.count)]
 
 
-def _memory_table(measurements: Sequence[Measurement], reasons: _Reasons) -> str:
+def _memory_table(measurements: Sequence[Measurement], names: Sequence[str], reasons: _Reasons) -> str:
     headers = ("MB", "file", "arena", "runtime-owned", "process peak", "anonymous", "file-backed")
     rows = []
-    for m in measurements:
+    for name, m in zip(names, measurements, strict=True):
         parts = m.memory
         figures: list[Figure] = [
             m.file_bytes,
@@ -86,7 +87,7 @@ def _memory_table(measurements: Sequence[Measurement], reasons: _Reasons) -> str
             parts.process_anonymous_bytes,
             parts.process_file_bytes,
         ]
-        rows.append([_short(m), *(reasons.cell(figure, unit=MEGABYTE) for figure in figures)])
+        rows.append([name, *(reasons.cell(figure, unit=MEGABYTE) for figure in figures)])
     return tabulate(rows, headers=headers, stralign="right", colalign=("left",), disable_numparse=True)
 
 
@@ -98,24 +99,24 @@ def _ratio_table(ratios: Sequence[Ratio]) -> str:
     return tabulate(rows, headers=headers, disable_numparse=True)
 
 
-def _drift_text(measurements: Sequence[Measurement]) -> str:
+def _drift_text(measurements: Sequence[Measurement], names: Sequence[str]) -> str:
     lines = []
-    for m in measurements:
+    for name, m in zip(names, measurements, strict=True):
         if m.drift is not None and isinstance(m.latency, Latency):
             total = m.latency.mean_ms * m.latency.count / 60_000
             lines.append(
-                f"{_short(m)}: {total:.1f} minutes without a pause, {m.drift.percent_per_minute:+.2f} % a minute; "
+                f"{name}: {total:.1f} minutes without a pause, {m.drift.percent_per_minute:+.2f} % a minute; "
                 f"the last twentieth took {m.drift.last_over_first:.3f} times the first"
             )
     return "\n".join(lines)
 
 
-def _profiles(measurements: Sequence[Measurement]) -> str:
+def _profiles(measurements: Sequence[Measurement], names: Sequence[str]) -> str:
     tables = []
-    for m in measurements:
+    for name, m in zip(names, measurements, strict=True):
         if m.ops:
             rows = [(op.name, op.count, f"{op.mean_ms:.3f}") for op in m.ops]
-            tables.append(f"{_short(m)}\n" + tabulate(rows, headers=("op", "calls", "ms")))
+            tables.append(f"{name}\n" + tabulate(rows, headers=("op", "calls", "ms")))
     return "\n\n".join(tables)
 
 
@@ -142,9 +143,19 @@ def _change_table(changes: Sequence[Change]) -> str:
     return f"{table}\nThe earlier figures come from another time; to compare two files, measure both in one call."
 
 
-def _warnings(measurements: Sequence[Measurement]) -> str:
-    lines = {f"warning: {_short(m)}: {warning}": None for m in measurements for warning in m.warnings}
-    return "\n".join(lines)
+def _warnings(measurements: Sequence[Measurement], names: Sequence[str]) -> str:
+    """Each warning once, with those that it is about."""
+    about: dict[str, list[str]] = {}
+    for name, m in zip(names, measurements, strict=True):
+        for warning in m.warnings:
+            about.setdefault(warning, []).append(name)
+    return "\n".join(f"warning: {', '.join(named)}: {warning}" for warning, named in about.items())
+
+
+def _names(measurements: Sequence[Measurement]) -> list[str]:
+    """File names, with the target in front where there are several."""
+    several = len({m.environment.target for m in measurements}) > 1
+    return [f"{m.environment.target}: {_short(m)}" if several else _short(m) for m in measurements]
 
 
 def _short(m: Measurement) -> str:

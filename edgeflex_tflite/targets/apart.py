@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import tempfile
-from multiprocessing.connection import Connection
+from multiprocessing import Pipe
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import edgeflex_tflite
 from edgeflex_tflite.errors import UserError
 from edgeflex_tflite.targets.config import RuntimeConfig
-from edgeflex_tflite.targets.session import Round, Session, Start
+from edgeflex_tflite.targets.session import Round, Start
+
+_PATIENCE_SECS = 10
 
 
 class Apart:
@@ -23,14 +28,18 @@ class Apart:
     """
 
     def __init__(self, path: str, config: RuntimeConfig, seed: int) -> None:
-        context = multiprocessing.get_context("spawn")
         self._path = path
-        self._pipe, theirs = context.Pipe()
-        self._said = tempfile.NamedTemporaryFile()  # noqa: SIM115
-        arguments = (theirs, self._said.name, path, config, seed)
-        self._process = context.Process(target=_serve, args=arguments, daemon=True)
-        self._process.start()
-        theirs.close()
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 (closed in __exit__)
+        self._pipe, theirs = Pipe()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "edgeflex_tflite.targets.serve", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdout=self._said,
+                stderr=self._said,
+                env=_environment(),
+            )
+        self._pipe.send((path, config, seed))
 
     def __enter__(self) -> Apart:
         return self
@@ -39,8 +48,8 @@ class Apart:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pipe.close()
-        self._process.terminate()
-        self._process.join()
+        self._process.kill()
+        self._process.wait()
         self._said.close()
 
     def start(self) -> Start:
@@ -62,31 +71,17 @@ class Apart:
         return result
 
     def _death(self) -> str:
-        self._process.join(5)
-        code = self._process.exitcode
+        code = self._process.wait(_PATIENCE_SECS)
         if code == -signal.SIGKILL:
             return "the process was killed: most likely the machine ran out of memory; measure fewer files in one call"
+        self._said.seek(0)
         last = (self._said.read().decode(errors="replace").strip().splitlines() or ["nothing"])[-1]
-        how = (
-            f"crashed with {signal.Signals(-code).name}" if code is not None and code < 0 else f"ended with code {code}"
-        )
+        how = f"crashed with {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         return f"the runtime {how}, so the file or the delegate is at fault; it said: {last}"
 
 
-def _serve(pipe: Connection, log: str, path: str, config: RuntimeConfig, seed: int) -> None:
-    """Answer calls until the other end is closed; what native code prints goes to the log."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    said = os.open(log, os.O_WRONLY | os.O_APPEND)
-    os.dup2(said, 1)
-    os.dup2(said, 2)
-    session = Session(path, config, seed)
-    while True:
-        try:
-            name, arguments = pipe.recv()
-        except EOFError:
-            return
-        try:
-            result = getattr(session, name)(*arguments)
-        except Exception as error:
-            result = error
-        pipe.send(result)
+def _environment() -> dict[str, str]:
+    """This process's, with this very package on the path."""
+    home = str(Path(edgeflex_tflite.__file__).parent.parent)
+    rest = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([home, rest] if rest else [home])}
