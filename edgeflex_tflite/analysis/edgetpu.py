@@ -85,12 +85,18 @@ class EdgeTpuForecast:
         """One line: how much maps, what stands in the way, what to do, and where the weights lie."""
         count = f"{self.mapped} of {len(self.ops)} ops map"
         if self.refusals:
-            return f"{count}: {REFUSED}: {'; '.join(self.refusals)}."
+            besides = f"; besides, {self._obstacle}" if self.obstacles else ""
+            return f"{count}: {REFUSED}: {'; '.join(self.refusals)}{besides}."
         if self.mapped == len(self.ops):
             return f"All {len(self.ops)} ops map; {self._cache}."
-        obstacle = self.obstacles[0][0]
-        remedy = f"; {QUANTIZE_FULLY}" if "8-bit" in obstacle else ""
-        return f"{count}: {obstacle}{remedy}." if not self.mapped else f"{count}: {obstacle}{remedy}; {self._cache}."
+        return f"{count}: {self._obstacle}{f'; {self._cache}' if self.mapped else ''}."
+
+    @property
+    def _obstacle(self) -> str:
+        """The most frequent one, and what to do where a recipe can."""
+        reason, count = self.obstacles[0]
+        remedy = f"; {QUANTIZE_FULLY}" if "8-bit" in reason else ""
+        return f"{reason} ({count} ops){remedy}"
 
     @property
     def _cache(self) -> str:
