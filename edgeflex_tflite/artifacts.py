@@ -252,7 +252,7 @@ class Bundle:
 
     Attributes:
         folder: holds `model.tflite`, `recipe.json`, `manifest.json`, `metrics.json`, `labels.txt`,
-            `preprocessing.json`, `golden/` and `report.md`.
+            `preprocessing.json`, `golden/`, `report.md`, and `benchmark.json` where latency was measured.
         metrics: what verification found.
     """
 

@@ -77,6 +77,7 @@ def define_flags(values: flags.FlagValues) -> None:
     text("output_dir", "edgeflex-out", "Folder that becomes the bundle, whole or not at all.")
     integer("num_threads", None, "Threads of torch and the interpreter. Default: all cores.")
     switch("resume", False, "Go on with a run that stopped; finished stages are not done again.")
+    switch("benchmark", True, "Measure latency and memory of the file on this machine, for the report.")
     switch("overwrite", False, "Replace an output folder that is there, and drop an unfinished run.")
     switch("dry_run", False, "Print the plan (widths, predicted bytes, time and RAM needed) and stop.")
 
@@ -142,6 +143,7 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
         output_dir=output,
         labels=None,
         origin=Origin(values.model, values.checkpoint, *specs, _command()),
+        benchmark=values.benchmark,
         resume=values.resume,
         overwrite=values.overwrite,
         console=console,

@@ -40,6 +40,7 @@ def compress(
     labels: tuple[str, ...] | None = None,
     origin: Origin | None = None,
     num_threads: int | None = None,
+    benchmark: bool = True,
     resume: bool = False,
     overwrite: bool = False,
     console: Console | None = None,
@@ -56,6 +57,7 @@ def compress(
         origin: where model and data came from, for the manifest.
         num_threads: of torch and the interpreter; by default all cores of this process. Results depend on it in the
             last bit.
+        benchmark: measure latency and memory of the file on this machine.
         resume: go on with a run that stopped; finished stages are not done again.
         overwrite: replace an output folder that is there.
         console: where progress goes; by default nowhere.
@@ -78,6 +80,7 @@ def compress(
         output_dir=output,
         labels=labels,
         origin=origin or Origin(),
+        benchmark=benchmark,
         resume=resume,
         overwrite=overwrite,
         console=console or Console(quiet=True),
@@ -91,6 +94,7 @@ def compress_design(
     output_dir: Path,
     labels: tuple[str, ...] | None,
     origin: Origin,
+    benchmark: bool,
     resume: bool,
     overwrite: bool,
     console: Console,
@@ -107,7 +111,7 @@ def compress_design(
         else:
             store.open(identity, resume)
             try:
-                finished = _run_stages(run, store, origin, identity)
+                finished = _run_stages(run, store, origin, identity, benchmark)
             except (UserError, VerificationError):
                 store.discard()
                 raise
@@ -116,7 +120,7 @@ def compress_design(
     return Bundle(output_dir, files.read_json(output_dir / "metrics.json", Metrics))
 
 
-def _run_stages(run: Run, store: StageStore, origin: Origin, identity: dict[str, Any]) -> Path:
+def _run_stages(run: Run, store: StageStore, origin: Origin, identity: dict[str, Any], benchmark: bool) -> Path:
     version = importlib.metadata.version("edgeflex-tflite")
     profiled = store.run("profile", partial(steps.profile_step, run))
     planned = store.run("plan", partial(steps.plan_step, run))
@@ -132,7 +136,10 @@ def _run_stages(run: Run, store: StageStore, origin: Origin, identity: dict[str,
     verified = store.run(
         "verify", partial(steps.verify_step, run, scaled, lowered, dense_logits, pruned_logits, file_logits)
     )
-    return store.run("bundle", partial(bundle_step, run, origin, identity, profiled, pruned, scaled, lowered, verified))
+    timed = store.run("benchmark", partial(steps.benchmark_step, run, lowered)) if benchmark else None
+    return store.run(
+        "bundle", partial(bundle_step, run, origin, identity, profiled, pruned, scaled, lowered, verified, timed)
+    )
 
 
 def plan_only(design: Design, data: Data, console: Console) -> str:

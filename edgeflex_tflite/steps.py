@@ -25,6 +25,10 @@ from edgeflex_tflite.prune.sweep import prune
 from edgeflex_tflite.quantize.awq import search
 from edgeflex_tflite.recipe import MEGABYTE
 from edgeflex_tflite.run import Run
+from edgeflex_tflite.targets import host
+from edgeflex_tflite.targets.config import Protocol, RuntimeConfig
+from edgeflex_tflite.targets.measurement import Latency
+from edgeflex_tflite.targets.results import Results
 from edgeflex_tflite.verify.accuracy import accuracy, collect_logits, paired_drop
 from edgeflex_tflite.verify.gates import check_outputs
 from edgeflex_tflite.verify.parity import check_parity
@@ -32,6 +36,9 @@ from edgeflex_tflite.verify.readback import check_precisions
 from edgeflex_tflite.verify.runner import FileRunner, file_input
 
 PARITY_IMAGES = 16
+BENCHMARK = Protocol(warmup_runs=2, min_runs=10, min_secs=1.0, rounds=5)
+"""Short, for the largest models run for seconds; the benchmark command measures longer."""
+FLOAT_TITLE = "FP32, before quantization"
 
 Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Pixels `uint8 [B, 3, H, W]` -> logits `float32 [B, num_classes]`."""
@@ -177,6 +184,22 @@ def verify_step(
         )
     files.write_json(folder / "metrics.json", metrics)
     return f"drop {drop:+.2f} points ({low:+.2f} to {high:+.2f}), parity {parity.max_relative_difference:.1e}"
+
+
+def benchmark_step(run: Run, lowered: Path, folder: Path) -> str:
+    """Measure the written file on this machine, in turn with the FP32 file that it was quantized from."""
+    config = RuntimeConfig(num_threads=run.threads)
+    cases = [host.Case(str(lowered / "model.tflite"), config, title="model.tflite")]
+    if run.recipe.precision != "fp32":
+        cases.insert(0, host.Case(str(lowered / "float.tflite"), config, title=FLOAT_TITLE))
+    with run.console.bar(host.steps(cases, BENCHMARK), "benchmark", unit="turn") as bar:
+        found = host.measure(cases, BENCHMARK, seed=run.recipe.seed, done=bar.update)
+    results = Results.now("", BENCHMARK, found.measurements, found.ratios)
+    files.write_json(folder / "benchmark.json", results)
+    latency = found.measurements[-1].latency
+    assert isinstance(latency, Latency)
+    against = f", {found.ratios[0].median:.2f} of FP32's" if found.ratios else ""
+    return f"{latency.median_ms:.2f} ms{against}"
 
 
 def _parity_logits(run: Run, scaled: Path, lowered: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

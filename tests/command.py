@@ -18,6 +18,7 @@ QUICK = (
     "--awq_tokens=64",
     "--probe_samples=8",
     "--num_threads=1",
+    "--nobenchmark",
 )
 """Flags that make a whole run of the embedded default short, and the same on every machine."""
 

@@ -11,10 +11,12 @@ import numpy as np
 from PIL import Image
 
 from edgeflex_tflite import files
+from edgeflex_tflite.analysis.analysis import analyze
 from edgeflex_tflite.artifacts import ActivationProfile, AwqGroup, Metrics, PrunePlan
 from edgeflex_tflite.bundle.manifest import Origin, manifest
 from edgeflex_tflite.lower.metadata import LABELS_FILE, labels_text
 from edgeflex_tflite.report.markdown import report
+from edgeflex_tflite.targets.results import Results
 from edgeflex_tflite.verify.runner import FileRunner
 
 if TYPE_CHECKING:
@@ -30,12 +32,15 @@ def bundle_step(
     scaled: Path,
     lowered: Path,
     verified: Path,
+    timed: Path | None,
     folder: Path,
 ) -> str:
     """Gather the bundle's files in `folder`; the manifest is written last and has the hash of every other file."""
     model = folder / "model.tflite"
     shutil.copyfile(lowered / "model.tflite", model)
     shutil.copyfile(verified / "metrics.json", folder / "metrics.json")
+    if timed is not None:
+        shutil.copyfile(timed / "benchmark.json", folder / "benchmark.json")
     (folder / "recipe.json").write_text(run.recipe.to_json())
     (folder / LABELS_FILE).write_text(labels_text(run.labels))
     _write_preprocessing(run, folder / "preprocessing.json")
@@ -47,6 +52,8 @@ def bundle_step(
         files.read_json(profiled / "profile.json", ActivationProfile),
         files.read_json(pruned / "plan.json", PrunePlan),
         files.read_json(scaled / "awq.json", list[AwqGroup]),
+        analyze(model, num_threads=run.threads),
+        None if timed is None else files.read_json(timed / "benchmark.json", Results),
     )
     (folder / "report.md").write_text(text)
     _write_json(folder / "manifest.json", manifest(run, origin, identity, folder))

@@ -186,21 +186,27 @@ def _won(plan: ArenaPlan) -> str:
     return f"a better plan could win {spare:,}" if spare else "no plan does better, only another graph"
 
 
-def _placement(graph: GraphAnalysis) -> str:
+def placement_line(graph: GraphAnalysis) -> str:
+    """Which kernels run how many ops, with their share of the MACs."""
     placed = graph.placement
     macs = {op.op: op.macs for op in graph.macs.ops}
     by_kernel: Counter[Kernel] = Counter()
     for op in placed.ops:
         by_kernel[op.kernel] += macs.get(op.op, 0)
     total = max(graph.macs.total, 1)
-    counts = ", ".join(
-        f"{kernel.name.lower()} {placed.counts[kernel]} ({by_kernel[kernel] / total:.0%} of MACs)"
+    counts = [
+        f"{kernel.name.lower()} {placed.counts[kernel]} ops ({by_kernel[kernel] / total:.0%} of MACs)"
         for kernel in Kernel
         if kernel in placed.counts
-    )
+    ]
+    return f"{', '.join(counts)}; {len(placed.partitions)} XNNPACK partitions"
+
+
+def _placement(graph: GraphAnalysis) -> str:
+    placed = graph.placement
     lines = [
-        f"on a CPU: {counts}",
-        f"  {len(placed.partitions)} XNNPACK partitions; {placed.boundary_bytes:,} bytes cross their borders in memory",
+        f"on a CPU: {placement_line(graph)}",
+        f"  {placed.boundary_bytes:,} bytes cross the partitions' borders in memory",
     ]
     why = Counter((name, op.reason) for name, op in zip(graph.op_names, placed.ops, strict=True) if op.reason)
     lines += [f"  {count} {name}: {reason}" for (name, reason), count in why.most_common(MOST_ROWS)]

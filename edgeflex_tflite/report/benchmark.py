@@ -15,17 +15,23 @@ BLANK = "-"
 Figure = float | int | NotMeasured
 
 
-def benchmark_text(results: Results, changes: Sequence[Change] = ()) -> str:
-    """Tables of latency and memory, ratios, what changed, and everything that a reader has to know."""
+def benchmark_text(results: Results, changes: Sequence[Change] = (), tablefmt: str = "simple") -> str:
+    """Tables of latency and memory, ratios, what changed, and everything that a reader has to know.
+
+    Args:
+        results: What one call measured.
+        changes: What changed since earlier ones.
+        tablefmt: tabulate's name of the tables' form.
+    """
     measurements = results.measurements
     names = _names(measurements)
     reasons = _Reasons()
     sections = [
         _places(measurements),
-        _latency_table(measurements, names, reasons),
-        _memory_table(measurements, names, reasons),
+        _latency_table(measurements, names, reasons, tablefmt),
+        _memory_table(measurements, names, reasons, tablefmt),
         reasons.text(),
-        _ratio_table(results.ratios),
+        _ratio_table(results.ratios, tablefmt),
         _drift_text(measurements, names),
         _profiles(measurements, names),
         _change_table(changes),
@@ -59,10 +65,12 @@ def _places(measurements: Sequence[Measurement]) -> str:
     return "\n".join(lines)
 
 
-def _latency_table(measurements: Sequence[Measurement], names: Sequence[str], reasons: _Reasons) -> str:
+def _latency_table(measurements: Sequence[Measurement], names: Sequence[str], reasons: _Reasons, tablefmt: str) -> str:
     headers = ("ms", "start", "first", "min", "p5", "median", "p95", "p99", "mean", "std", "runs")
     rows = [[name, *_latency_row(m, reasons)] for name, m in zip(names, measurements, strict=True)]
-    return tabulate(rows, headers=headers, stralign="right", colalign=("left",), disable_numparse=True)
+    return tabulate(
+        rows, headers=headers, stralign="right", colalign=("left",), disable_numparse=True, tablefmt=tablefmt
+    )
 
 
 def _latency_row(m: Measurement, reasons: _Reasons) -> list[str]:
@@ -74,7 +82,7 @@ def _latency_row(m: Measurement, reasons: _Reasons) -> list[str]:
     return [*head, *(reasons.cell(figure) for figure in figures), str(t.count)]
 
 
-def _memory_table(measurements: Sequence[Measurement], names: Sequence[str], reasons: _Reasons) -> str:
+def _memory_table(measurements: Sequence[Measurement], names: Sequence[str], reasons: _Reasons, tablefmt: str) -> str:
     headers = ("MB", "file", "arena", "runtime-owned", "process peak", "anonymous", "file-backed")
     rows = []
     for name, m in zip(names, measurements, strict=True):
@@ -88,15 +96,17 @@ def _memory_table(measurements: Sequence[Measurement], names: Sequence[str], rea
             parts.process_file_bytes,
         ]
         rows.append([name, *(reasons.cell(figure, unit=MEGABYTE) for figure in figures)])
-    return tabulate(rows, headers=headers, stralign="right", colalign=("left",), disable_numparse=True)
+    return tabulate(
+        rows, headers=headers, stralign="right", colalign=("left",), disable_numparse=True, tablefmt=tablefmt
+    )
 
 
-def _ratio_table(ratios: Sequence[Ratio]) -> str:
+def _ratio_table(ratios: Sequence[Ratio], tablefmt: str) -> str:
     if not ratios:
         return ""
     rows = [(_last(r.file), _last(r.over), f"{r.median:.3f}", f"{r.low:.3f} to {r.high:.3f}") for r in ratios]
     headers = ("latency of", "over that of", "ratio", f"in {len(ratios[0].rounds)} rounds")
-    return tabulate(rows, headers=headers, disable_numparse=True)
+    return tabulate(rows, headers=headers, disable_numparse=True, tablefmt=tablefmt)
 
 
 def _drift_text(measurements: Sequence[Measurement], names: Sequence[str]) -> str:

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
+from edgeflex_tflite.analysis.analysis import Analysis
 from edgeflex_tflite.artifacts import Accuracy, ActivationProfile, AwqGroup, Metrics, Parity, Proportion, PrunePlan
 from edgeflex_tflite.bundle.manifest import Origin
 from edgeflex_tflite.recipe import MEGABYTE
+from edgeflex_tflite.report.analysis import placement_line
+from edgeflex_tflite.report.benchmark import benchmark_text
 from edgeflex_tflite.report.plan import precision_rows
+from edgeflex_tflite.targets.results import Results
 
 if TYPE_CHECKING:
     from edgeflex_tflite.run import Run
@@ -19,7 +23,14 @@ OUTLIER_SITES = 5
 
 
 def report(
-    run: Run, origin: Origin, metrics: Metrics, profile: ActivationProfile, plan: PrunePlan, groups: Sequence[AwqGroup]
+    run: Run,
+    origin: Origin,
+    metrics: Metrics,
+    profile: ActivationProfile,
+    plan: PrunePlan,
+    groups: Sequence[AwqGroup],
+    analysis: Analysis,
+    benchmark: Results | None,
 ) -> str:
     """The whole report as Markdown."""
     sections = [
@@ -30,7 +41,8 @@ def report(
         f"({metrics.evaluation_left_out} were left out because calibration has them). Intervals are 95 %.",
         "## What it costs\n\n" + _memory_table(metrics),
         _memory_note(metrics),
-        "Latency: not measured here.",
+        "## On this machine\n\n" + _benchmark_text(benchmark),
+        "## Where it runs\n\n" + _placement_text(analysis),
         "## What was done\n\n" + _widths_table(plan),
         _precision_table(run),
         _awq_text(groups),
@@ -88,6 +100,22 @@ def _memory_note(metrics: Metrics) -> str:
     if metrics.memory_budget_bytes is None:
         return note
     return f"{note} The budget of {_mb(metrics.memory_budget_bytes)} MB holds."
+
+
+def _benchmark_text(benchmark: Results | None) -> str:
+    if benchmark is None:
+        return "Latency and process memory: not measured (`--nobenchmark`)."
+    text = benchmark_text(benchmark, tablefmt="github")
+    return (
+        f"{text}\n\nEach file was loaded in a fresh process; then the files ran in turn. The three memory figures answer "
+        "three questions and are not to be added: the arena of this configuration, what the runtime owns besides (packed "
+        "weights, the delegate's workspace), and the process over an idle interpreter."
+    )
+
+
+def _placement_text(analysis: Analysis) -> str:
+    found = [f"* **{surprise.kind}**: {surprise.text}." for surprise in analysis.surprises]
+    return "\n".join([f"On a CPU, {placement_line(analysis.main)}.", "", *found]).rstrip()
 
 
 def _widths_table(plan: PrunePlan) -> str:

@@ -33,18 +33,21 @@ class Case:
         file: Path of a .tflite file.
         config: What runs it.
         variant: What sets it apart from other cases of the same file.
+        title: What the results call it, instead of its path.
         timed: Its latency is measured; else only its start.
     """
 
     file: str
     config: RuntimeConfig
     variant: str = ""
+    title: str = ""
     timed: bool = True
 
     @property
     def name(self) -> str:
         """File and variant, as in `Measurement.name`."""
-        return f"{self.file} ({self.variant})" if self.variant else self.file
+        name = self.title or self.file
+        return f"{name} ({self.variant})" if self.variant else name
 
 
 @dataclass(frozen=True)
@@ -183,7 +186,7 @@ def _measurement(
     path = Path(case.file)
     whole = timing.latency(rounds) if rounds else None
     return Measurement(
-        file=case.file,
+        file=case.title or case.file,
         sha256=sha256_of_file(path),
         file_bytes=path.stat().st_size,
         environment=describe(case.config, target),
