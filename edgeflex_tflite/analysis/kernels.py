@@ -15,7 +15,8 @@ from typing import Any
 
 from edgeflex_tflite.analysis.xnnpack import kernel_table, refused_ops, xnnpack_rows
 from edgeflex_tflite.analysis.xnnpack_groups import border, group_ops
-from edgeflex_tflite.graph import OPTIONAL, Graph, Op
+from edgeflex_tflite.analysis.xnnpack_site import Site
+from edgeflex_tflite.graph import Graph, Op
 
 
 class Kernel(Enum):
@@ -24,7 +25,8 @@ class Kernel(Enum):
     XNNPACK = "XNNPACK's kernels, behind one node for a whole partition"
     OPTIMIZED = "a built-in kernel written for speed"
     REFERENCE = "a built-in kernel of plain loops"
-    CONTROL = "a built-in kernel that runs other graphs of the file, or only keeps state"
+    MEMORY = "a built-in kernel that computes nothing while the model runs: it copies, keeps or renames memory"
+    CONTROL = "a built-in kernel that runs other graphs of the file"
     CUSTOM = "a kernel that the program must bring along"
     UNKNOWN = "a built-in kernel that was never looked up"
 
@@ -93,10 +95,14 @@ class Placement:
         return sum(partition.boundary_bytes for partition in self.partitions)
 
 
-def place_ops(graph: Graph) -> Placement:
+def place_ops(graph: Graph, *, machine: str = "x86_64") -> Placement:
     """Where each op of a graph runs.
 
     XNNPACK looks at each graph of a file by itself, those that control flow runs included.
+
+    Args:
+        graph: The graph.
+        machine: "x86_64" or "aarch64"; what XNNPACK takes is the same on both.
     """
     refused = refused_ops(graph)
     taken = {op.index for op in graph.ops} - refused.keys()
@@ -105,7 +111,7 @@ def place_ops(graph: Graph) -> Placement:
     placed = []
     for op in graph.ops:
         if op.index in refused:
-            kernel, established = _built_in(graph, op)
+            kernel, established = _built_in(graph, op, machine)
             fault = refused[op.index]
             placed.append(OpPlacement(op.index, kernel, fault.reason, fault.rule, None, established))
         else:
@@ -128,18 +134,34 @@ def _built_in_rows() -> Mapping[str, Sequence[Mapping[str, Any]]]:
     return rows
 
 
-def _built_in(graph: Graph, op: Op) -> tuple[Kernel, str]:
-    """The kind of built-in kernel, by the first row that fits the types of inputs and output."""
+def _built_in(graph: Graph, op: Op, machine: str) -> tuple[Kernel, str]:
+    """The kind of built-in kernel, by the first row that fits."""
     for row in _built_in_rows().get(op.name, ()):
-        if all(_dtype_at(graph, op, place) in dtypes for place, dtypes in row.get("dtypes", {}).items()):
+        if _fits(Site(graph, op), row, machine):
             return Kernel[row["kernel"].upper()], row["established"]
     if op.name not in kernel_table()["known_ops"]:
         return Kernel.CUSTOM, "not one of the runtime's own ops"
     return Kernel.UNKNOWN, "not looked up"
 
 
-def _dtype_at(graph: Graph, op: Op, place: str) -> str:
-    side, position = place.split()
-    indices = op.inputs if side == "input" else op.outputs
-    index = indices[int(position)] if int(position) < len(indices) else OPTIONAL
-    return "" if index == OPTIONAL else graph.tensors[index].dtype
+def _fits(site: Site, row: Mapping[str, Any], machine: str) -> bool:
+    """All that a row asks for is so: types at places, and facts about shapes, quantization and options."""
+    first, second = site.input(0), site.input(1)
+    shapes = [] if first is None or second is None else [first.shape, second.shape]
+    facts = {
+        "broadcast": len(set(shapes)) > 1,
+        "grouped": len(shapes) == 2 and len(shapes[0]) == len(shapes[1]) == 4 and shapes[0][3] != shapes[1][3],
+        "quantized": first is not None and first.quantization is not None,
+        "rank": None if first is None else len(first.shape),
+    }
+    return (
+        machine in row.get("machines", (machine,))
+        and all(row.get(name, value) == value for name, value in facts.items())
+        and all(site.op.options.get(name) == value for name, value in row.get("options", {}).items())
+        and all(_dtype_at(site, place) in dtypes for place, dtypes in row.get("dtypes", {}).items())
+    )
+
+
+def _dtype_at(site: Site, place: str) -> str:
+    found = site.find(place)
+    return found[0].dtype if found else ""
