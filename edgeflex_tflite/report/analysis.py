@@ -199,7 +199,7 @@ def placement_line(graph: GraphAnalysis) -> str:
         for kernel in Kernel
         if kernel in placed.counts
     ]
-    return f"{', '.join(counts)}; {len(placed.partitions)} XNNPACK partitions"
+    return f"{', '.join(counts)}; XNNPACK partitions: {len(placed.partitions)}"
 
 
 def _placement(graph: GraphAnalysis) -> str:

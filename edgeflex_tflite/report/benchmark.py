@@ -12,6 +12,8 @@ from edgeflex_tflite.targets.results import Change, Results
 
 MEGABYTE = 1_000_000
 BLANK = "-"
+_LINE_END = "  \n"
+"""Ends a line in Markdown too."""
 Figure = float | int | NotMeasured
 
 
@@ -53,7 +55,7 @@ class _Reasons:
         return form.format(value / unit)
 
     def text(self) -> str:
-        return "\n".join(f"[{number}] not measured: {reason}" for reason, number in self._numbers.items())
+        return _LINE_END.join(f"[{number}] not measured: {reason}" for reason, number in self._numbers.items())
 
 
 def _places(measurements: Sequence[Measurement]) -> str:
@@ -61,16 +63,21 @@ def _places(measurements: Sequence[Measurement]) -> str:
     for e in dict.fromkeys(m.environment for m in measurements):
         about = [e.cpu, e.clock, e.system]
         known = ", ".join(fact for fact in about if isinstance(fact, str))
-        lines.append(f"{e.target}: {e.device} ({known})\n  {e.runtime}, delegate {e.delegate}, {e.threads} threads")
-    return "\n".join(lines)
+        lines.append(
+            f"{e.target}: {e.device} ({known}){_LINE_END}{e.runtime}, delegate {e.delegate}, {e.threads} threads"
+        )
+    return _LINE_END.join(lines)
 
 
 def _latency_table(measurements: Sequence[Measurement], names: Sequence[str], reasons: _Reasons, tablefmt: str) -> str:
     headers = ("ms", "start", "first", "min", "p5", "median", "p95", "p99", "mean", "std", "runs")
     rows = [[name, *_latency_row(m, reasons)] for name, m in zip(names, measurements, strict=True)]
-    return tabulate(
-        rows, headers=headers, stralign="right", colalign=("left",), disable_numparse=True, tablefmt=tablefmt
-    )
+    return _table(rows, headers, tablefmt)
+
+
+def _table(rows: list[list[str]], headers: Sequence[str], tablefmt: str) -> str:
+    alignment = {"stralign": "right", "colalign": ("left",), "disable_numparse": True}
+    return tabulate(rows, headers=headers, tablefmt=tablefmt, **alignment)
 
 
 def _latency_row(m: Measurement, reasons: _Reasons) -> list[str]:
@@ -96,9 +103,7 @@ def _memory_table(measurements: Sequence[Measurement], names: Sequence[str], rea
             parts.process_file_bytes,
         ]
         rows.append([name, *(reasons.cell(figure, unit=MEGABYTE) for figure in figures)])
-    return tabulate(
-        rows, headers=headers, stralign="right", colalign=("left",), disable_numparse=True, tablefmt=tablefmt
-    )
+    return _table(rows, headers, tablefmt)
 
 
 def _ratio_table(ratios: Sequence[Ratio], tablefmt: str) -> str:
@@ -159,7 +164,7 @@ def _warnings(measurements: Sequence[Measurement], names: Sequence[str]) -> str:
     for name, m in zip(names, measurements, strict=True):
         for warning in m.warnings:
             about.setdefault(warning, []).append(name)
-    return "\n".join(f"warning: {', '.join(named)}: {warning}" for warning, named in about.items())
+    return _LINE_END.join(f"warning: {', '.join(named)}: {warning}" for warning, named in about.items())
 
 
 def _names(measurements: Sequence[Measurement]) -> list[str]:
