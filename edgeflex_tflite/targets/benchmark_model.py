@@ -40,6 +40,7 @@ class ToolConfig:
         num_runs, min_secs, max_secs: Least inferences, least and most seconds.
         enable_op_profiling: Time every op, which slows the inference down.
         op_profiling_output_mode: "stdout" for tables, "csv".
+        max_profiling_buffer_entries: Events of one inference that the profiler can hold.
         print_preinvoke_state, print_postinvoke_state: Print tensors and arenas.
         report_peak_memory_footprint: Watch the memory from a thread, which disturbs the times.
         result_file_path: Where the result goes as a protobuf.
@@ -61,6 +62,7 @@ class ToolConfig:
     max_secs: float | None = None
     enable_op_profiling: bool | None = None
     op_profiling_output_mode: str | None = None
+    max_profiling_buffer_entries: int | None = None
     print_preinvoke_state: bool | None = None
     print_postinvoke_state: bool | None = None
     report_peak_memory_footprint: bool | None = None

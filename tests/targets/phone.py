@@ -103,7 +103,9 @@ def phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakePhone
     folder = tmp_path / "bin"
     folder.mkdir()
     script = Path(__file__).with_name("fake_adb.py")
-    (folder / "adb").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(script))} "$@"\n')
+    (folder / "adb").write_text(
+        f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -I -S {shlex.quote(str(script))} "$@"\n'
+    )
     (folder / "adb").chmod(0o755)
     fake = FakePhone(tmp_path)
     monkeypatch.setenv("FAKE_ADB_STATE", str(fake.state_file))

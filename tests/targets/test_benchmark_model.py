@@ -59,6 +59,7 @@ def test_command_line_of_every_flag() -> None:
         99.0,
         True,
         "csv",
+        99,
         True,
         True,
         True,
@@ -69,6 +70,7 @@ def test_command_line_of_every_flag() -> None:
         "--use_nnapi=true", "--nnapi_accelerator_name=dsp", "--external_delegate_path=/x.so",
         "--external_delegate_options=a:b", "--warmup_runs=2", "--warmup_min_secs=0.25", "--num_runs=60",
         "--min_secs=1.5", "--max_secs=99", "--enable_op_profiling=true", "--op_profiling_output_mode=csv",
+        "--max_profiling_buffer_entries=99",
         "--print_preinvoke_state=true", "--print_postinvoke_state=true", "--report_peak_memory_footprint=true",
         "--result_file_path=/r",
     ]  # fmt: skip
