@@ -9,11 +9,13 @@ Works on any .tflite file, and never runs it. Several files are put side by side
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from absl import flags
 
 from edgeflex_tflite import cli
+from edgeflex_tflite.analysis.vela import USUAL
 from edgeflex_tflite.errors import UserError
 
 FORMATS = ("text", "json", "html")
@@ -25,6 +27,14 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("output", None, "File to write to. Default: the terminal.", flag_values=values)
     words = "Threads of the interpreter that the arena is planned for; a few kernels need other scratch memory."
     flags.DEFINE_integer("num_threads", 1, words, flag_values=values)
+    words = (
+        "Ethos-U accelerators that Arm's Vela compiles for, where it is installed (pip install 'edgeflex-tflite[npu]')."
+    )
+    flags.DEFINE_list("ethos_u", list(USUAL), words, flag_values=values)
+    words = "The edgetpu_compiler executable. Default: the one on PATH, if there is one."
+    flags.DEFINE_string("edgetpu_compiler", None, words, flag_values=values)
+    words = "The vela executable. Default: the one of this environment or on PATH, if there is one."
+    flags.DEFINE_string("vela", None, words, flag_values=values)
     words = "A TensorFlow Lite release that the file has to run on, as in 2.13.0: name the ops that are too new for it."
     flags.DEFINE_string("runtime_version", None, words, flag_values=values)
 
@@ -37,10 +47,16 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
         raise UserError(f"--output={values.output}: there is no such folder; make it, or name another file")
 
     from edgeflex_tflite.analysis.analysis import Analysis, analyze
+    from edgeflex_tflite.analysis.compilers import ask_compilers
     from edgeflex_tflite.files import to_json, write_bytes
     from edgeflex_tflite.report.analysis import analysis_text
+    from edgeflex_tflite.report.console import Console
 
-    analyses = [analyze(file, num_threads=values.num_threads, runtime=values.runtime_version) for file in named]
+    analyses = []
+    for file in Console().progress(named, "analyze"):
+        found = analyze(file, num_threads=values.num_threads, runtime=values.runtime_version)
+        said = ask_compilers(Path(file), values.ethos_u, edgetpu_compiler=values.edgetpu_compiler, vela=values.vela)
+        analyses.append(replace(found, compilers=said))
     if values.format == "json":
         text = to_json(analyses, list[Analysis])
     elif values.format == "html":

@@ -247,6 +247,17 @@ class InputSpec:
 
 
 @dataclasses.dataclass(frozen=True)
+class NotMeasured:
+    """The place of a figure that nobody measured.
+
+    Attributes:
+        reason: Why not, and what would be needed.
+    """
+
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Bundle:
     """The finished output folder.
 

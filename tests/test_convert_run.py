@@ -181,16 +181,30 @@ def test_a_finished_run_leaves_only_the_bundle(whole: Finished) -> None:
 
 def test_the_manifest_has_the_hash_of_every_other_file(whole: Finished) -> None:
     hashes = read(whole.folder, "manifest.json")["files"]
-    assert hashes == {name: sha256(whole.folder / name) for name in BUNDLE - {"manifest.json"}}
+    assert hashes == {name: sha256(whole.folder / name) for name in BUNDLE - {"manifest.json"} | {"benchmark.json"}}
 
 
 def test_the_manifest_tells_how_to_get_the_file_again(whole: Finished) -> None:
     manifest = read(whole.folder, "manifest.json")
     assert manifest["origin"]["model"] == demo.NAME
-    assert manifest["origin"]["command"].endswith(" ".join((*FLAGS, "--output_dir=whole")))
+    assert manifest["origin"]["command"].endswith(" ".join((*FLAGS, "--benchmark", "--output_dir=whole")))
     assert manifest["seed"] == 0
     assert manifest["run"]["threads"] == 1
     assert manifest["run"]["recipe"] == sha256(whole.folder / "recipe.json")
+
+
+def test_the_report_has_latency_and_memory_of_the_benchmark(whole: Finished) -> None:
+    measured = read(whole.folder, "benchmark.json")["measurements"]
+    assert [m["file"] for m in measured] == ["FP32, before quantization", "model.tflite"]
+    text = (whole.folder / "report.md").read_text()
+    for m in measured:
+        assert f"{m['latency']['median_ms']:.2f}" in text
+        assert f"{m['memory']['process_peak_bytes'] / 1e6:.2f}" in text
+    assert "Where it runs" in text
+
+
+def test_what_was_not_measured_is_said(replaced: Finished) -> None:
+    assert "not measured (`--nobenchmark`)" in (replaced.folder / "report.md").read_text()
 
 
 def test_the_recipe_in_the_bundle_is_the_flags(whole: Finished) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeflex_tflite.analysis.compilers import Compilers
 from edgeflex_tflite.analysis.edgetpu import EdgeTpuForecast, forecast
 from edgeflex_tflite.analysis.inventory import Inventory, take_inventory
 from edgeflex_tflite.analysis.kernels import Placement, place_ops
@@ -50,7 +51,8 @@ class Analysis:
         graphs: All subgraphs, the primary one first; a graph that another one runs is planned in there too.
         runtime: The oldest runtime that runs it.
         surprises: What will fail or surprise.
-        edgetpu: What the Edge TPU compiler will make of the primary graph.
+        edgetpu: What the Edge TPU compiler is forecast to make of the primary graph.
+        compilers: What the vendors' compilers make of it; None where they were not asked.
     """
 
     file: str
@@ -60,6 +62,7 @@ class Analysis:
     runtime: RuntimeNeeds
     surprises: tuple[Surprise, ...]
     edgetpu: EdgeTpuForecast
+    compilers: Compilers | None = None
 
     @property
     def main(self) -> GraphAnalysis:

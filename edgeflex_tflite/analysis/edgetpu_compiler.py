@@ -15,8 +15,8 @@ from pathlib import Path
 from ai_edge_litert import schema_py_generated as schema
 
 from edgeflex_tflite.analysis.tool import ToolRun, find_tool, run_tool
+from edgeflex_tflite.artifacts import NotMeasured
 from edgeflex_tflite.errors import UserError
-from edgeflex_tflite.targets.measurement import NotMeasured
 
 MAPPED = "Mapped to Edge TPU"
 MISSING = (

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeflex_tflite.analysis.tool import ToolRun, find_tool, run_tool
+from edgeflex_tflite.artifacts import NotMeasured
 from edgeflex_tflite.errors import UserError
-from edgeflex_tflite.targets.measurement import NotMeasured
 
 ACCELERATORS = (
     "ethos-u55-32", "ethos-u55-64", "ethos-u55-128", "ethos-u55-256", "ethos-u65-256", "ethos-u65-512",

@@ -9,9 +9,13 @@ from pathlib import Path
 from tabulate import tabulate
 
 from edgeflex_tflite.analysis.analysis import Analysis, GraphAnalysis
+from edgeflex_tflite.analysis.edgetpu import EdgeTpuForecast
+from edgeflex_tflite.analysis.edgetpu_compiler import EdgeTpuCompilation
 from edgeflex_tflite.analysis.inventory import GraphInventory, Port
 from edgeflex_tflite.analysis.kernels import Kernel
 from edgeflex_tflite.analysis.macs import Arithmetic
+from edgeflex_tflite.analysis.vela import EthosUReport
+from edgeflex_tflite.artifacts import NotMeasured
 from edgeflex_tflite.memory import ArenaPlan
 
 MEGABYTE = 1_000_000
@@ -34,7 +38,7 @@ def full_text(a: Analysis) -> str:
         _ports(a.inventory.graphs),
         _weights(a),
         *(_graph_text(graph, len(a.graphs) > 1) for graph in a.graphs),
-        f"Edge TPU forecast\n  {a.edgetpu.verdict}",
+        _accelerators(a),
         _surprises(a),
     ]
     return "\n\n".join(section for section in sections if section)
@@ -50,12 +54,11 @@ def compare_rows(analyses: Sequence[Analysis]) -> tuple[tuple[str, ...], list[tu
     """Column names, and a row for each file; arenas are the primary graph's with those of the graphs that it runs."""
     headers = (
         "file", "MB", "weights MB", "mostly", "ops", "M MACs", "integer MACs", "arena MB", "lower bound MB",
-        "on XNNPACK", "parts", "Edge TPU", "needs TFLite",
+        "on XNNPACK", "parts", "Edge TPU", "Ethos-U", "needs TFLite",
     )  # fmt: skip
     rows: list[tuple[str, ...]] = []
     for a in analyses:
         placed = a.main.placement
-        mapped = sum(op.mapped for op in a.edgetpu.ops)
         share = a.integer_share
         rows.append(
             (
@@ -70,11 +73,18 @@ def compare_rows(analyses: Sequence[Analysis]) -> tuple[tuple[str, ...], list[tu
                 _mb(a.main.arena.lower_bound_bytes + a.main.arena.persistent_bytes),
                 f"{placed.counts.get(Kernel.XNNPACK, 0)}/{len(placed.ops)}",
                 str(len(placed.partitions)),
-                f"{mapped}/{len(a.edgetpu.ops)}",
+                f"{a.edgetpu.mapped}/{len(a.edgetpu.ops)}",
+                _npu_share(a),
                 a.runtime.release,
             )
         )
     return headers, rows
+
+
+def _npu_share(a: Analysis) -> str:
+    """Of the first accelerator that Vela was asked for."""
+    first = a.compilers.ethos_u[0].report if a.compilers and a.compilers.ethos_u else None
+    return f"{first.npu_share:.0%}" if isinstance(first, EthosUReport) else "-"
 
 
 def sparkline(values: Sequence[int], columns: int = _TIMELINE_COLUMNS) -> str:
@@ -85,6 +95,23 @@ def sparkline(values: Sequence[int], columns: int = _TIMELINE_COLUMNS) -> str:
     groups = [values[len(values) * i // width : len(values) * (i + 1) // width] for i in range(width)]
     top = max(*values, 1)
     return "".join(_BARS[max(group) * (len(_BARS) - 1) // top] for group in groups)
+
+
+def _accelerators(a: Analysis) -> str:
+    lines = ["accelerators", f"  Edge TPU, forecast: {a.edgetpu.verdict}", *_obstacles(a.edgetpu)]
+    if a.compilers is not None:
+        lines.append(f"  Edge TPU, by its compiler: {_said(a.compilers.edgetpu)}")
+        lines += [f"  Ethos-U: {_said(one.report)}" for one in a.compilers.ethos_u]
+    return "\n".join(dict.fromkeys(lines))
+
+
+def _obstacles(forecast: EdgeTpuForecast) -> list[str]:
+    most = forecast.obstacles[:MOST_ROWS]
+    return [f"    {count} ops: {reason}" for reason, count in most] if forecast.mapped < len(forecast.ops) else []
+
+
+def _said(report: EdgeTpuCompilation | EthosUReport | NotMeasured) -> str:
+    return f"not measured: {report.reason}" if isinstance(report, NotMeasured) else report.verdict
 
 
 def _heading(a: Analysis) -> str:

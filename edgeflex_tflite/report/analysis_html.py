@@ -38,7 +38,6 @@ def _file(a: Analysis) -> dict[str, Any]:
     left_out = max(sum(not one.persistent for one in plan.allocations) - _MOST_BOXES, 0)
     return {
         "name": Path(a.file).name,
-        "verdict": a.edgetpu.verdict,
         "surprises": [(s.kind, s.text) for s in a.surprises],
         "plot": arena_map(plan, a.main.op_names).to_json() if plan.timeline_bytes else None,
         "left_out": left_out,

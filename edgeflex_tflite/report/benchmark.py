@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from edgeflex_tflite.targets.measurement import Latency, Measurement, NotMeasured, Ratio
+from edgeflex_tflite.artifacts import NotMeasured
+from edgeflex_tflite.targets.measurement import Latency, Measurement, Ratio
 from edgeflex_tflite.targets.results import Change, Results
 
 MEGABYTE = 1_000_000

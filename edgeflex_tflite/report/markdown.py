@@ -108,8 +108,8 @@ def _benchmark_text(benchmark: Results | None) -> str:
     text = benchmark_text(benchmark, tablefmt="github")
     return (
         f"{text}\n\nEach file was loaded in a fresh process; then the files ran in turn. The three memory figures "
-        "answer three questions and are not to be added: the arena of this configuration, what the runtime owns besides "
-        "(packed weights, the delegate's workspace), and the process over an idle interpreter."
+        "answer three questions and are not to be added: the arena of this configuration, what the runtime owns "
+        "besides (packed weights, the delegate's workspace), and the process over an idle interpreter."
     )
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import psutil
 
+from edgeflex_tflite.artifacts import NotMeasured
 from edgeflex_tflite.errors import UserError
 from edgeflex_tflite.files import sha256_of_file
 from edgeflex_tflite.graph import load_graphs
 from edgeflex_tflite.targets import protocol as timing
 from edgeflex_tflite.targets.apart import Apart
 from edgeflex_tflite.targets.config import Protocol, RuntimeConfig
-from edgeflex_tflite.targets.measurement import Environment, Measurement, NotMeasured, Ratio
+from edgeflex_tflite.targets.measurement import Environment, Measurement, Ratio
 from edgeflex_tflite.targets.runtimes import runtime_name
 from edgeflex_tflite.targets.session import Round, Start
 

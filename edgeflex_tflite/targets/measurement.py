@@ -7,16 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-
-@dataclass(frozen=True)
-class NotMeasured:
-    """The place of a figure that nobody measured.
-
-    Attributes:
-        reason: Why not, and what would be needed.
-    """
-
-    reason: str
+from edgeflex_tflite.artifacts import NotMeasured
 
 
 @dataclass(frozen=True)

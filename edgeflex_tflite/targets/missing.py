@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgeflex_tflite.artifacts import NotMeasured
 from edgeflex_tflite.files import sha256_of_file
-from edgeflex_tflite.targets.measurement import Environment, Measurement, Memory, NotMeasured
+from edgeflex_tflite.targets.measurement import Environment, Measurement, Memory
 
 
 def missing(file: str, target: str, reason: str) -> Measurement:

@@ -6,11 +6,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeflex_tflite.artifacts import NotMeasured
 from edgeflex_tflite.errors import UserError
 from edgeflex_tflite.graph import load_graphs
 from edgeflex_tflite.memory import allocated_bytes
 from edgeflex_tflite.targets.config import RuntimeConfig
-from edgeflex_tflite.targets.measurement import Memory, NotMeasured
+from edgeflex_tflite.targets.measurement import Memory
 from edgeflex_tflite.targets.process_memory import heap_bytes, reset_peak, resident
 from edgeflex_tflite.targets.runtimes import Loaded, import_runtime, load
 

@@ -15,7 +15,7 @@ from edgeflex_tflite.analysis.edgetpu_compiler import (
     parse,
 )
 from edgeflex_tflite.errors import UserError
-from edgeflex_tflite.targets.measurement import NotMeasured
+from edgeflex_tflite.artifacts import NotMeasured
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "edgetpu_compiler"
 

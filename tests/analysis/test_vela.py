@@ -22,7 +22,7 @@ from edgeflex_tflite.analysis.vela import (
     vela_command,
 )
 from edgeflex_tflite.errors import UserError
-from edgeflex_tflite.targets.measurement import NotMeasured
+from edgeflex_tflite.artifacts import NotMeasured
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "vela"
 
