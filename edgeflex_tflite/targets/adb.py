@@ -197,14 +197,18 @@ class Adb:
         """
         self._copy(["pull", remote, str(local)], f"copying {remote} from the device")
 
-    def remove(self, folder: str) -> None:
+    def remove(self, folder: str, *, first: str = "") -> None:
         """Delete a folder of the device and all in it.
+
+        Args:
+            folder: Its path.
+            first: A line for the shell, to run before.
 
         Raises:
             AdbError: It failed, or something is left.
         """
-        doing = f"deleting {folder} on the device"
-        done = self.shell(f"rm -rf {shlex.quote(folder)} && ! ls -d {shlex.quote(folder)} 2>/dev/null", doing=doing)
+        doing, name = f"deleting {folder} on the device", shlex.quote(folder)
+        done = self.shell(f"{first}\nrm -rf {name} && ! ls -d {name} 2>/dev/null", doing=doing)
         if done.code:
             raise transport_error(doing, done.text)
 

@@ -12,7 +12,7 @@ from edgeflex_tflite.targets.adb import Adb, choose, find_adb
 from edgeflex_tflite.targets.adb_errors import StorageFullError, WrongBinaryError
 from edgeflex_tflite.targets.android_device import DeviceFacts, read_clock, read_facts, read_free_bytes, read_heat
 from edgeflex_tflite.targets.android_folder import PARENT, DeviceFolder
-from edgeflex_tflite.targets.android_report import Run, State, measurement
+from edgeflex_tflite.targets.android_report import Run, State, Visit, measurement, refuse_useless
 from edgeflex_tflite.targets.benchmark_errors import tool_error
 from edgeflex_tflite.targets.benchmark_model import ToolConfig, parse
 from edgeflex_tflite.targets.benchmark_result import read_result
@@ -73,10 +73,7 @@ def check(config: AndroidConfig) -> None:
     Raises:
         UserError: A setting makes no sense, a file is missing, or there is no device to use.
     """
-    _check_numbers(config)
-    _check_delegate(config)
-    _check_program(config)
-    choose(config.adb, config.serial)
+    _connect(config)
 
 
 def measure(path: Path, config: AndroidConfig) -> Measurement:
@@ -90,19 +87,26 @@ def measure(path: Path, config: AndroidConfig) -> Measurement:
             was asked for and took no op, since the figures would be the CPU's.
     """
     load_file(path)
-    check(config)
-    adb = Adb(find_adb(config.adb), choose(config.adb, config.serial).serial)
+    adb = _connect(config)
     program = _program(config)
     facts = read_facts(adb)
     code = [program, *([Path(config.delegate_path)] if config.delegate_path else [])]
     for file in code:
         _check_processor(file, facts)
     free = _check_storage(adb, sum(file.stat().st_size for file in (*code, path)))
-    before = State(read_clock(adb), read_heat(adb), free)
+    before = State(read_clock(adb), read_heat(adb))
     with DeviceFolder(adb) as folder:
         run = _run(folder, program, path, config)
-        after = State(read_clock(adb), read_heat(adb), read_free_bytes(adb, PARENT))
-    return measurement(path, config, program, facts, run, before, after, folder.leftover)
+        after = State(read_clock(adb), read_heat(adb))
+    return measurement(path, config, program, run, Visit(facts, free, before, after, folder.leftover))
+
+
+def _connect(config: AndroidConfig) -> Adb:
+    """The device, after everything else was checked."""
+    _check_numbers(config)
+    _check_delegate(config)
+    _check_program(config)
+    return Adb(find_adb(config.adb), choose(config.adb, config.serial).serial)
 
 
 def _check_numbers(config: AndroidConfig) -> None:
@@ -179,7 +183,7 @@ def _check_storage(adb: Adb, needed: int) -> int | NotMeasured:
 
 
 def _run(folder: DeviceFolder, program: Path, model: Path, config: AndroidConfig) -> Run:
-    folder.push(program, "benchmark_model", executable=True)
+    folder.push(program, "benchmark_model")
     graph = folder.push(model, "model.tflite")
     library = folder.push(Path(config.delegate_path), Path(config.delegate_path).name) if config.delegate_path else None
     asked = _common(config, graph, library)
@@ -188,6 +192,7 @@ def _run(folder: DeviceFolder, program: Path, model: Path, config: AndroidConfig
     with tempfile.TemporaryDirectory() as local:
         kept = Path(local) / "result.pb"
         result = read_result(kept.read_bytes()) if folder.pull("result.pb", kept) else None
+    refuse_useless(config, Run(report, result))
     if not config.op_profile:
         return Run(report, result)
     profiled = ToolConfig(**asked, enable_op_profiling=True, max_profiling_buffer_entries=_PROFILE_EVENTS)

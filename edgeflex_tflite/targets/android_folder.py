@@ -49,8 +49,7 @@ class DeviceFolder:
             UserError: `error` with a word on what is left on the device.
         """
         try:
-            self._stop_program()
-            self._adb.remove(self.path)
+            self._remove()
         except AdbError as failed:
             self.leftover = self._left(str(failed))
         except KeyboardInterrupt:
@@ -68,7 +67,7 @@ class DeviceFolder:
         """Path on the device."""
         return f"{self.path}/{name}"
 
-    def push(self, local: Path, name: str, *, executable: bool = False) -> str:
+    def push(self, local: Path, name: str) -> str:
         """Copy a file into it.
 
         Returns:
@@ -78,8 +77,6 @@ class DeviceFolder:
             AdbError: It failed.
         """
         self._adb.push(local, self.file(name))
-        if executable:
-            self._adb.shell(["chmod", "755", self.file(name)], doing=f"making {name} executable")
         return self.file(name)
 
     def pull(self, name: str, local: Path) -> bool:
@@ -103,17 +100,20 @@ class DeviceFolder:
             AdbError: The device cannot start it, a signal ended it, it takes too long, or the connection broke.
         """
         command = shlex.join([self.file(program), *arguments])
-        script = f"cd {self.path}; export LD_LIBRARY_PATH={self.path}; echo $$ > pid; exec {command}"
+        script = (
+            f"cd {self.path}; chmod 755 {shlex.quote(program)}; export LD_LIBRARY_PATH={self.path}; "
+            f"echo $$ > pid; exec {command}"
+        )
         done = self._adb.shell(["sh", "-c", script], timeout_secs=timeout_secs, doing=f"running {program}")
         error = program_error(program, done.code, done.text)
         if error:
             raise error
         return done
 
-    def _stop_program(self) -> None:
-        """One that runs on after a time-out or Ctrl-C; its number may belong to another program by now."""
-        self._adb.shell(
-            f"p=$(cat {self.path}/pid 2>/dev/null); "
+    def _remove(self) -> None:
+        """Also stops what runs on after a time-out or Ctrl-C; its number may belong to another program by now."""
+        self._adb.remove(
+            self.path,
+            first=f"p=$(cat {self.path}/pid 2>/dev/null)\n"
             f'if [ -n "$p" ] && grep -q {self.path} /proc/$p/cmdline 2>/dev/null; then kill -9 $p; fi',
-            doing="stopping the program on the device",
         )

@@ -55,55 +55,67 @@ class State:
     Attributes:
         clock: Frequencies and governors.
         heat: Thermal status and temperatures.
-        free_bytes: Free storage.
     """
 
     clock: str | NotMeasured
     heat: Heat
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What was seen of the device.
+
+    Attributes:
+        facts: What it is.
+        free_bytes: Free storage before anything was copied to it.
+        before, after: Its state before and after the run.
+        leftover: What could not be deleted on it, or "".
+    """
+
+    facts: DeviceFacts
     free_bytes: int | NotMeasured
+    before: State
+    after: State
+    leftover: str = ""
 
 
-def measurement(
-    path: Path,
-    config: AndroidConfig,
-    program: Path,
-    facts: DeviceFacts,
-    run: Run,
-    before: State,
-    after: State,
-    leftover: str,
-) -> Measurement:
+def refuse_useless(config: AndroidConfig, run: Run) -> None:
+    """Before more time is spent on it.
+
+    Raises:
+        DelegateUnusedError: An accelerator was asked for and took no op.
+        BenchmarkToolError: The tool ended well and gave no time.
+    """
+    latency = _figures(run).latency
+    if isinstance(latency, NotMeasured):
+        raise BenchmarkToolError(f"benchmark_model ended well and gave no time: {latency.reason}")
+    if config.delegate not in {"none", "xnnpack"} and not _took_ops(config, run.report):
+        raise _unused(config, run.report)
+
+
+def measurement(path: Path, config: AndroidConfig, program: Path, run: Run, visit: Visit) -> Measurement:
     """All that is known of one file.
 
     Args:
         path: The file, as the user named it.
         config: What was asked for.
         program: The benchmark_model that ran.
-        facts: The device.
         run: What the tool said.
-        before, after: The device's state.
-        leftover: What could not be deleted on the device, or "".
-
-    Raises:
-        DelegateUnusedError: An accelerator was asked for and took no op.
-        BenchmarkToolError: The tool ended well and gave no time.
+        visit: What was seen of the device.
     """
-    _refuse_unused_accelerator(config, run.report)
     figures = _figures(run)
-    if isinstance(figures.latency, NotMeasured):
-        raise BenchmarkToolError(f"benchmark_model ended well and gave no time: {figures.latency.reason}")
     return Measurement(
         file=str(path),
         sha256=sha256_of_file(path),
         file_bytes=path.stat().st_size,
-        environment=_environment(config, program, facts, before),
+        environment=_environment(config, program, visit),
         startup_ms=figures.startup_ms,
         first_ms=figures.first_ms,
         latency=figures.latency,
         memory=_memory(run.report.arena_bytes, figures.peak_delta_bytes),
         ops=run.ops,
-        state=_state(run.report, before, after),
-        warnings=tuple(_warnings(config, run, figures.latency, before, after, leftover)),
+        state=_state(run.report, visit),
+        warnings=tuple(_warnings(config, run, figures.latency, visit)),
     )
 
 
@@ -124,17 +136,17 @@ def _first(preferred: T | NotMeasured, other: T | NotMeasured) -> T | NotMeasure
     return other if isinstance(preferred, NotMeasured) else preferred
 
 
-def _environment(config: AndroidConfig, program: Path, facts: DeviceFacts, before: State) -> Environment:
+def _environment(config: AndroidConfig, program: Path, visit: Visit) -> Environment:
     detail = config.nnapi_accelerator or (Path(config.delegate_path).name if config.delegate_path else "")
     return Environment(
         target="android",
-        device=facts.name,
-        cpu=facts.cpu,
-        clock=before.clock,
+        device=visit.facts.name,
+        cpu=visit.facts.cpu,
+        clock=visit.before.clock,
         threads=config.threads,
         runtime=f"benchmark_model, which tells no version (SHA-256 {sha256_of_file(program)[:16]}...)",
         delegate=f"{config.delegate} ({detail})" if detail else config.delegate,
-        system=facts.system,
+        system=visit.facts.system,
     )
 
 
@@ -144,10 +156,10 @@ def _memory(arena: int | NotMeasured, peak: int | NotMeasured) -> Memory:
     return Memory(arena, heap, peak, split, split)
 
 
-def _state(report: ToolReport, before: State, after: State) -> dict[str, str]:
-    state = {"heat before": str(before.heat), "heat after": str(after.heat)}
-    if not isinstance(before.free_bytes, NotMeasured):
-        state["free storage before"] = f"{before.free_bytes / 1e6:.0f} MB"
+def _state(report: ToolReport, visit: Visit) -> dict[str, str]:
+    state = {"heat before": str(visit.before.heat), "heat after": str(visit.after.heat)}
+    if not isinstance(visit.free_bytes, NotMeasured):
+        state["free storage before"] = f"{visit.free_bytes / 1e6:.0f} MB"
     if report.replacements:
         state["delegation"] = "; ".join(
             f"{one.kernel} took {one.ops}{f' of {one.of}' if one.of else ''} ops, leaving {one.partitions} pieces"
@@ -156,14 +168,12 @@ def _state(report: ToolReport, before: State, after: State) -> dict[str, str]:
     return state
 
 
-def _refuse_unused_accelerator(config: AndroidConfig, report: ToolReport) -> None:
-    if config.delegate in {"none", "xnnpack"} or _took_ops(config, report):
-        return
+def _unused(config: AndroidConfig, report: ToolReport) -> DelegateUnusedError:
     ignored = [flag for flag in report.ignored_flags if flag.startswith(_DELEGATE_FLAGS)]
     why = (
         f" This benchmark_model does not know {', '.join(ignored)}: use a build with that delegate." if ignored else ""
     )
-    raise DelegateUnusedError(
+    return DelegateUnusedError(
         f"The {config.delegate} delegate was asked for and took no op, so everything ran on the CPU.{why} "
         "Measure with the delegate xnnpack, or with a file whose ops that delegate supports."
     )
@@ -175,19 +185,18 @@ def _took_ops(config: AndroidConfig, report: ToolReport) -> bool:
     return any(one.name == name and one.kernels != 0 for one in report.delegations)
 
 
-def _warnings(
-    config: AndroidConfig, run: Run, latency: Latency, before: State, after: State, leftover: str
-) -> Iterator[str]:
+def _warnings(config: AndroidConfig, run: Run, latency: Latency | NotMeasured, visit: Visit) -> Iterator[str]:
     yield from _delegate_warnings(config, run.report)
-    yield from _heat_warnings(before, after)
-    yield from _spread_warnings(config, latency)
+    yield from _heat_warnings(visit.before, visit.after)
+    if isinstance(latency, Latency):
+        yield from _spread_warnings(config, latency)
     if config.op_profile and not run.ops:
         yield "no profile by operator: this benchmark_model prints none that could be read"
     names = [flag.partition("=")[0] for flag in run.report.ignored_flags]
     if names:
         yield f"this benchmark_model does not know {', '.join(names)} and ignored it"
-    if leftover:
-        yield leftover
+    if visit.leftover:
+        yield visit.leftover
 
 
 def _delegate_warnings(config: AndroidConfig, report: ToolReport) -> Iterator[str]:

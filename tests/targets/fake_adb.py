@@ -19,18 +19,14 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 
-@dataclass(frozen=True)
 class Phone:
     """The device's side."""
 
-    root: Path
-    old: bool
-    broken: dict[str, str]
-    hang: str
+    def __init__(self, root: Path, old: bool, broken: dict[str, str], hang: str) -> None:
+        self.root, self.old, self.broken, self.hang = root, old, broken, hang
 
     def local(self, path: str) -> Path:
         return self.root / path.lstrip("/")

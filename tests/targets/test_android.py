@@ -254,6 +254,12 @@ def test_gpu_that_takes_nothing_is_an_error(phone: FakePhone, tool: Tool, model:
     assert phone.left() == []
 
 
+def test_clean_up_that_fails_after_that_is_told_too(phone: FakePhone, tool: Tool, model: Path) -> None:
+    phone.program("rm", "echo 'rm: Permission denied' >&2; exit 1")
+    with pytest.raises(DelegateUnusedError, match=r"took no op.*was not deleted"):
+        measure(model, dataclasses.replace(tool.replay("new_gpu_nothing"), delegate="gpu"))
+
+
 def test_delegate_that_the_tool_was_built_without(tool: Tool, model: Path, tmp_path: Path) -> None:
     (tmp_path / "libnpu.so").write_bytes(b"library")
     config = dataclasses.replace(
