@@ -8,6 +8,7 @@ Works on any .tflite file, and never runs it. Several files are put side by side
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -43,20 +44,22 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
     named = cli.some_files(rest)
     if values.num_threads < 1:
         raise UserError(f"num_threads is {values.num_threads}: give 1 or more")
-    if values.output and not Path(values.output).absolute().parent.is_dir():
-        raise UserError(f"--output={values.output}: there is no such folder; make it, or name another file")
+    if values.output is not None:
+        _check_output(Path(values.output), named)
 
     from edgeflex_tflite.analysis.analysis import Analysis, analyze
-    from edgeflex_tflite.analysis.compilers import ask_compilers
+    from edgeflex_tflite.analysis.compilers import ask_compilers, check_asked
     from edgeflex_tflite.files import to_json, write_bytes
     from edgeflex_tflite.report.analysis import analysis_text
     from edgeflex_tflite.report.console import Console
 
-    analyses = []
-    for file in Console().progress(named, "analyze"):
-        found = analyze(file, num_threads=values.num_threads, runtime=values.runtime_version)
-        said = ask_compilers(Path(file), values.ethos_u, edgetpu_compiler=values.edgetpu_compiler, vela=values.vela)
-        analyses.append(replace(found, compilers=said))
+    tools = {"edgetpu_compiler": values.edgetpu_compiler, "vela": values.vela}
+    check_asked(values.ethos_u, **tools)
+    found = [analyze(file, num_threads=values.num_threads, runtime=values.runtime_version) for file in named]
+    analyses = [
+        replace(one, compilers=ask_compilers(Path(one.file), values.ethos_u, **tools))
+        for one in Console().progress(found, "compile")
+    ]
     if values.format == "json":
         text = to_json(analyses, list[Analysis])
     elif values.format == "html":
@@ -69,6 +72,18 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
         write_bytes(Path(values.output), text.encode())
     else:
         print(text)
+
+
+def _check_output(output: Path, files: list[str]) -> None:
+    """Raises UserError where nothing can be written, or something would be lost."""
+    if not output.absolute().parent.is_dir():
+        raise UserError(f"--output={output}: there is no such folder; make it, or name another file")
+    if output.exists() and not output.is_file():
+        raise UserError(f"--output={output} is no file: name one that can be written")
+    if output.exists() and any(Path(file).exists() and output.samefile(file) for file in files):
+        raise UserError(f"--output={output} is a file that is to be read: name another one")
+    if not os.access(output.absolute().parent, os.W_OK):
+        raise UserError(f"--output={output}: nothing can be written into that folder; name another one")
 
 
 if __name__ == "__main__":

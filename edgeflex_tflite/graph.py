@@ -141,6 +141,7 @@ class Op:
         intermediates: Tensor indices that only carry quantization ranges.
         options: The builtin options by the schema's field names.
         custom_options: A custom operator's own bytes.
+        is_custom: The name is a custom code: no operator of the runtime, whatever it is called.
     """
 
     index: int
@@ -151,6 +152,7 @@ class Op:
     intermediates: tuple[int, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     custom_options: bytes = b""
+    is_custom: bool = False
 
 
 @dataclass(frozen=True)
@@ -242,8 +244,11 @@ def _open(model: bytes | str | Path) -> tuple[memoryview, str]:
         raise UserError(f"There is no file {path}: give the path of a .tflite file.")
     if path.stat().st_size == 0:
         return memoryview(b""), str(path)
-    with path.open("rb") as file:
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)), str(path)
+    try:
+        with path.open("rb") as file:
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)), str(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): give a .tflite file that can.") from error
 
 
 def _parse(buffer: memoryview) -> Model:
@@ -277,14 +282,19 @@ def _tensor_map(length: int, item: Any) -> dict[str, int]:
 def _constant(table: Any, buffer: memoryview) -> memoryview | None:
     """A buffer's bytes, inside the flatbuffer or behind it; None when it holds none."""
     if not table.DataIsNone():
-        start = table._tab.Vector(table._tab.Offset(4))
-        return buffer[start : start + table.DataLength()]
+        return _part(buffer, table._tab.Vector(table._tab.Offset(4)), table.DataLength())
     if table.Offset() > 1:
-        return buffer[table.Offset() : table.Offset() + table.Size()]
+        return _part(buffer, table.Offset(), table.Size())
     return None
 
 
-def _graph(index: int, table: Any, constants: list[memoryview | None], codes: list[tuple[str, int]]) -> Graph:
+def _part(buffer: memoryview, start: int, length: int) -> memoryview:
+    if start + length > len(buffer):
+        raise ValueError("its weights are cut off")
+    return buffer[start : start + length]
+
+
+def _graph(index: int, table: Any, constants: list[memoryview | None], codes: list[tuple[str, int, bool]]) -> Graph:
     tensors = tuple(_tensor(i, table.Tensors(i), constants) for i in range(table.TensorsLength()))
     ops = tuple(_op(i, table.Operators(i), codes) for i in range(table.OperatorsLength()))
     inputs = _ints(table.InputsLength(), table.Inputs)
@@ -297,7 +307,7 @@ def _graph(index: int, table: Any, constants: list[memoryview | None], codes: li
 
 def _tensor(index: int, table: Any, constants: list[memoryview | None]) -> Tensor:
     shape = _ints(table.ShapeLength(), table.Shape)
-    return Tensor(
+    tensor = Tensor(
         index=index,
         name=_text(table.Name()),
         dtype=_names("TensorType")[table.Type()],
@@ -309,6 +319,9 @@ def _tensor(index: int, table: Any, constants: list[memoryview | None]) -> Tenso
         quantization=_quantization(table.Quantization()),
         sparse_ledger_bytes=_ledger_bytes(table.Sparsity()),
     )
+    if tensor.data is not None and not tensor.is_sparse and len(tensor.data) < tensor.bytes:
+        raise ValueError(f"tensor {index} has {len(tensor.data)} of its {tensor.bytes} bytes")
+    return tensor
 
 
 def _quantization(table: Any) -> Quantization | None:
@@ -326,27 +339,30 @@ def _quantization(table: Any) -> Quantization | None:
     return Quantization(scales, zero_points, table.QuantizedDimension(), block_size)
 
 
-def _op(index: int, table: Any, codes: list[tuple[str, int]]) -> Op:
+def _op(index: int, table: Any, codes: list[tuple[str, int, bool]]) -> Op:
     options = schema.BuiltinOptionsCreator(table.BuiltinOptionsType(), table.BuiltinOptions())
     if options is None:
         options = schema.BuiltinOptions2Creator(table.BuiltinOptions2Type(), table.BuiltinOptions2())
+    name, version, is_custom = codes[table.OpcodeIndex()]
     return Op(
         index=index,
-        name=codes[table.OpcodeIndex()][0],
-        version=codes[table.OpcodeIndex()][1],
+        name=name,
+        version=version,
         inputs=_ints(table.InputsLength(), table.Inputs),
         outputs=_ints(table.OutputsLength(), table.Outputs),
         intermediates=_ints(table.IntermediatesLength(), table.Intermediates),
         options={} if options is None else vars(options),
         custom_options=bytes(_ints(table.CustomOptionsLength(), table.CustomOptions)),
+        is_custom=is_custom,
     )
 
 
-def _op_code(code: Any) -> tuple[str, int]:
-    """Name and version."""
+def _op_code(code: Any) -> tuple[str, int, bool]:
+    """Name, version, and whether it is a custom one."""
     builtin = max(code.DeprecatedBuiltinCode(), code.BuiltinCode())
     name = _names("BuiltinOperator").get(builtin, f"BUILTIN_{builtin}")
-    return _text(code.CustomCode()) if name == "CUSTOM" else name, code.Version()
+    is_custom = name == "CUSTOM"
+    return _text(code.CustomCode()) if is_custom else name, code.Version(), is_custom
 
 
 def _ledger_bytes(sparsity: Any) -> int | None:

@@ -11,7 +11,7 @@ from edgeflex_tflite.analysis.inventory import Inventory, take_inventory
 from edgeflex_tflite.analysis.kernels import Placement, place_ops
 from edgeflex_tflite.analysis.macs import Arithmetic, MacCount, count_macs
 from edgeflex_tflite.analysis.surprises import Surprise, find_surprises
-from edgeflex_tflite.analysis.versions import RuntimeNeeds, runtime_needs
+from edgeflex_tflite.analysis.versions import RuntimeNeeds, release, runtime_needs
 from edgeflex_tflite.files import sha256_of_file
 from edgeflex_tflite.graph import load_file
 from edgeflex_tflite.memory import ArenaPlan
@@ -89,6 +89,8 @@ def analyze(file: str | Path, *, num_threads: int = 1, runtime: str | None = Non
     Raises:
         UserError: There is no such file, it is not a .tflite flatbuffer, or `runtime` is no release.
     """
+    if runtime is not None:
+        release(runtime)
     model = load_file(file)
     macs = [count_macs(graph) for graph in model.graphs]
     placements = [place_ops(graph) for graph in model.graphs]

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeflex_tflite.analysis.edgetpu_compiler import EdgeTpuCompilation, compile_for_edgetpu
-from edgeflex_tflite.analysis.vela import EthosUReport, compile_for_ethos_u
+from edgeflex_tflite.analysis.tool import find_tool
+from edgeflex_tflite.analysis.vela import ACCELERATORS, EthosUReport, compile_for_ethos_u, vela_command
 from edgeflex_tflite.artifacts import NotMeasured
+from edgeflex_tflite.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,19 @@ class Compilers:
 
     edgetpu: EdgeTpuCompilation | NotMeasured
     ethos_u: tuple[EthosU, ...]
+
+
+def check_asked(accelerators: Sequence[str], *, edgetpu_compiler: str | None = None, vela: str | None = None) -> None:
+    """Find out before any work whether `ask_compilers` can take these arguments.
+
+    Raises:
+        UserError: A given path is no executable, or an accelerator is unknown.
+    """
+    for name in accelerators:
+        if name not in ACCELERATORS:
+            raise UserError(f"{name} is no Ethos-U that Vela knows: choose one of {', '.join(ACCELERATORS)}")
+    find_tool("edgetpu_compiler", edgetpu_compiler)
+    vela_command(vela)
 
 
 def ask_compilers(

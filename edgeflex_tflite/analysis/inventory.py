@@ -149,9 +149,10 @@ def _graph(graph: Graph) -> GraphInventory:
 
 def _port(tensor: Tensor) -> Port:
     found = tensor.quantization
-    single = found is not None and len(found.scales) == 1
-    scale = float(found.scales[0]) if found is not None and single else None
-    zero = int(found.zero_points[0]) if found is not None and single and len(found.zero_points) else None
+    scale = zero = None
+    if found is not None and len(found.scales) == 1:
+        scale = float(found.scales[0])
+        zero = int(found.zero_points[0]) if len(found.zero_points) else 0
     return Port(tensor.name, tensor.dtype, tensor.shape_signature, scale, zero, granularity(tensor))
 
 

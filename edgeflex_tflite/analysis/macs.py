@@ -8,9 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from edgeflex_tflite.errors import UserError
 from edgeflex_tflite.graph import OPTIONAL, Graph, Op, Tensor
 
 _PACKED_BITS = {"FLOAT32": 32, "FLOAT16": 16, "INT8": 8, "UINT8": 8, "INT4": 4, "INT2": 2}
+_UNPACKING = frozenset({"DEQUANTIZE", "DENSIFY"})
+_BASIC_LSTM = 1
 _INTEGERS = frozenset({"INT8", "UINT8", "INT16", "INT4", "INT2", "INT32"})
 
 
@@ -71,12 +74,22 @@ class MacCount:
 
 
 def count_macs(graph: Graph) -> MacCount:
-    """Count a graph's multiply-accumulate operations; additions, activations and copies are none."""
-    counted = [(op, _RULES[op.name](graph, op)) for op in graph.ops if op.name in _RULES]
+    """Count a graph's multiply-accumulate operations; additions, activations and copies are none.
+
+    Raises:
+        UserError: An op has not the inputs and dimensions that its kernel takes.
+    """
     return MacCount(
-        ops=tuple(OpMacs(op.index, op.name, macs, _arithmetic(graph, op)) for op, macs in counted),
+        ops=tuple(_counted(graph, op) for op in graph.ops if op.name in _RULES and not op.is_custom),
         uncounted=tuple(sorted({op.name for op in graph.ops if _may_hide_macs(op)})),
     )
+
+
+def _counted(graph: Graph, op: Op) -> OpMacs:
+    try:
+        return OpMacs(op.index, op.name, _RULES[op.name](graph, op), _arithmetic(graph, op))
+    except IndexError as error:
+        raise UserError(f"Op {op.index} ({op.name}) lacks inputs or dimensions: convert the model again.") from error
 
 
 def _tensor(graph: Graph, op: Op, position: int) -> Tensor:
@@ -135,12 +148,25 @@ def _batch_matmul(graph: Graph, op: Op) -> int:
 
 
 def _recurrent(graph: Graph, op: Op) -> int:
-    """All constant matrices meet every step of every sequence."""
-    data = _tensor(graph, op, 0)
-    matrices = [graph.tensors[i] for i in op.inputs[1:] if i != OPTIONAL]
-    steps = math.prod(data.shape[:-1])
-    return steps * sum(_stored(t) for t in matrices if t.data is not None and len(t.shape) == 2)
+    """All matrices of weights meet every step of every sequence."""
+    steps = math.prod(_tensor(graph, op, 0).shape[:-1])
+    return steps * sum(map(_stored, _matrices(graph, op)))
 
+
+def _matrices(graph: Graph, op: Op) -> list[Tensor]:
+    """A recurrent op's weights, in the file or unpacked from it; the other matrices among its inputs are states."""
+    given = op.inputs[2:3] if op.options.get("kernelType") == _BASIC_LSTM else op.inputs[1:]
+    unpacked = {i for other in graph.ops if other.name in _UNPACKING for i in other.outputs}
+    tensors = [graph.tensors[i] for i in given if i != OPTIONAL]
+    return [t for t in tensors if len(t.shape) == 2 and (t.is_constant or t.index in unpacked)]
+
+
+_RECURRENT = frozenset(
+    {
+        "LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "RNN", "UNIDIRECTIONAL_SEQUENCE_RNN",
+        "BIDIRECTIONAL_SEQUENCE_RNN", "SVDF",
+    }
+)  # fmt: skip
 
 _RULES: dict[str, Callable[[Graph, Op], int]] = {
     "CONV_2D": _conv_2d,
@@ -150,13 +176,7 @@ _RULES: dict[str, Callable[[Graph, Op], int]] = {
     "CONV_3D_TRANSPOSE": _conv_3d_transpose,
     "FULLY_CONNECTED": _fully_connected,
     "BATCH_MATMUL": _batch_matmul,
-    "LSTM": _recurrent,
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": _recurrent,
-    "BIDIRECTIONAL_SEQUENCE_LSTM": _recurrent,
-    "RNN": _recurrent,
-    "UNIDIRECTIONAL_SEQUENCE_RNN": _recurrent,
-    "BIDIRECTIONAL_SEQUENCE_RNN": _recurrent,
-    "SVDF": _recurrent,
+    **dict.fromkeys(_RECURRENT, _recurrent),
 }
 
 _HIDING = frozenset({"IF", "WHILE", "CALL", "STABLEHLO_COMPOSITE", "STABLEHLO_WHILE", "STABLEHLO_CASE"})
@@ -164,7 +184,7 @@ _UNCOUNTED_PREFIXES = ("STABLEHLO_DOT", "STABLEHLO_CONVOLUTION", "Flex")
 
 
 def _may_hide_macs(op: Op) -> bool:
-    return op.name in _HIDING or op.name.startswith(_UNCOUNTED_PREFIXES) or not op.name.isupper()
+    return op.name in _HIDING or op.name.startswith(_UNCOUNTED_PREFIXES) or op.is_custom
 
 
 def _arithmetic(graph: Graph, op: Op) -> Arithmetic:
@@ -174,9 +194,16 @@ def _arithmetic(graph: Graph, op: Op) -> Arithmetic:
     expands, FP16 ones among them, are floats when they are multiplied.
     """
     position = 2 if op.name in ("TRANSPOSE_CONV", "CONV_3D_TRANSPOSE") else 0
-    data, weights = _tensor(graph, op, position).dtype, _tensor(graph, op, 1).dtype
+    data, weights = _tensor(graph, op, position).dtype, _weights(graph, op)
     if data in _INTEGERS:
         return Arithmetic.INTEGER
     if weights in _INTEGERS:
         return Arithmetic.DYNAMIC
     return Arithmetic.HALF if data == "FLOAT16" else Arithmetic.FLOAT
+
+
+def _weights(graph: Graph, op: Op) -> str:
+    """Type of what the data is multiplied with. A recurrent op may go without some of its matrices."""
+    if op.name in _RECURRENT:
+        return next((t.dtype for t in _matrices(graph, op)), "")
+    return _tensor(graph, op, 1).dtype

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from edgeflex_tflite.analysis.kernels import Kernel, Placement
 from edgeflex_tflite.analysis.macs import Arithmetic, MacCount
 from edgeflex_tflite.analysis.versions import newer_than
@@ -102,7 +100,7 @@ def _rank(graph: Graph) -> Iterator[Surprise]:
 
 
 def _custom_ops(graph: Graph) -> Iterator[Surprise]:
-    ops = [op for op in graph.ops if not op.name.isupper()]
+    ops = [op for op in graph.ops if op.is_custom]
     if ops:
         needs = "the Select TF ops library" if all(op.name.startswith("Flex") for op in ops) else "their own kernels"
         yield _surprise("custom-op", graph, ops, f"{_names(ops)}: not builtin, the program has to bring {needs}")
@@ -261,7 +259,8 @@ def _channels(graph: Graph, op: Op) -> bool:
 
 
 def _several_scales(tensor: Tensor) -> bool:
-    return tensor.quantization is not None and len(np.atleast_1d(tensor.quantization.scales)) > 1
+    found = tensor.quantization
+    return tensor.dtype not in _FLOATS and found is not None and len(found.scales) > 1
 
 
 def _surprise(kind: str, graph: Graph, ops: Sequence[Op], text: str) -> Surprise:

@@ -50,7 +50,7 @@ def release(text: str) -> Release:
 
 def runtime_needs(graphs: Iterable[Graph]) -> RuntimeNeeds:
     """The oldest release for a file's builtin operators."""
-    used = {(op.name, op.version) for graph in graphs for op in graph.ops if op.name.isupper()}
+    used = {(op.name, op.version) for graph in graphs for op in graph.ops if not op.is_custom}
     known = {key: _table().get(key[0], {}).get(str(key[1])) for key in used}
     listed = {key: found for key, found in known.items() if found is not None}
     oldest = max(listed.values(), key=release, default="1.5.0")
@@ -68,7 +68,7 @@ def newer_than(graphs: Iterable[Graph], runtime: str) -> tuple[str, ...]:
         UserError: `runtime` is no release.
     """
     given = release(runtime)
-    used = {(op.name, op.version) for graph in graphs for op in graph.ops}
+    used = {(op.name, op.version) for graph in graphs for op in graph.ops if not op.is_custom}
     found = ((key, _table().get(key[0], {}).get(str(key[1]))) for key in sorted(used))
     return tuple(f"{_says(key)} ({first})" for key, first in found if first is not None and release(first) > given)
 

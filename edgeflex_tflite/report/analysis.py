@@ -57,12 +57,12 @@ def compare_rows(analyses: Sequence[Analysis]) -> tuple[tuple[str, ...], list[tu
         "on XNNPACK", "parts", "Edge TPU", "Ethos-U", "needs TFLite",
     )  # fmt: skip
     rows: list[tuple[str, ...]] = []
-    for a in analyses:
+    for a, name in zip(analyses, labels(analyses), strict=True):
         placed = a.main.placement
         share = a.integer_share
         rows.append(
             (
-                Path(a.file).name,
+                name,
                 _mb(a.inventory.file_bytes),
                 _mb(a.inventory.weights_bytes),
                 a.inventory.weights[0].dtype if a.inventory.weights else "-",
@@ -70,7 +70,7 @@ def compare_rows(analyses: Sequence[Analysis]) -> tuple[tuple[str, ...], list[tu
                 f"{a.main.macs.total / 1e6:.1f}",
                 "-" if share is None else f"{share:.0%}",
                 _mb(a.main.arena.total_bytes),
-                _mb(a.main.arena.lower_bound_bytes + a.main.arena.persistent_bytes),
+                _mb(_least_bytes(a.main.arena)),
                 f"{placed.counts.get(Kernel.XNNPACK, 0)}/{len(placed.ops)}",
                 str(len(placed.partitions)),
                 f"{a.edgetpu.mapped}/{len(a.edgetpu.ops)}",
@@ -79,6 +79,17 @@ def compare_rows(analyses: Sequence[Analysis]) -> tuple[tuple[str, ...], list[tu
             )
         )
     return headers, rows
+
+
+def labels(analyses: Sequence[Analysis]) -> list[str]:
+    """Each file's name; its path as it was given where another file has the same name."""
+    names = Counter(Path(a.file).name for a in analyses)
+    return [a.file if names[Path(a.file).name] > 1 else Path(a.file).name for a in analyses]
+
+
+def _least_bytes(plan: ArenaPlan) -> int:
+    """No plan of the same graphs takes less than this; to be held against `total_bytes`."""
+    return plan.lower_bound_bytes + plan.persistent_bytes + sum(map(_least_bytes, plan.callees))
 
 
 def _npu_share(a: Analysis) -> str:
@@ -135,7 +146,8 @@ def _ports(graphs: Sequence[GraphInventory]) -> str:
         for kind, ports in (("in", graph.inputs), ("out", graph.outputs)):
             rows += [(graph.index, kind, p.name, p.dtype, list(p.shape), _quantized(p)) for p in ports]
     headers = ("graph", "", "name", "type", "shape", "quantization")
-    return tabulate(rows, headers=headers, maxcolwidths=[None, None, 44])
+    table = tabulate(rows, headers=headers, disable_numparse=True, maxcolwidths=[None, None, None, 44])
+    return table if rows else ""
 
 
 def _quantized(port: Port) -> str:
@@ -226,7 +238,7 @@ def placement_line(graph: GraphAnalysis) -> str:
         for kernel in Kernel
         if kernel in placed.counts
     ]
-    return f"{', '.join(counts)}; XNNPACK partitions: {len(placed.partitions)}"
+    return f"{', '.join(counts) or 'nothing to run'}; XNNPACK partitions: {len(placed.partitions)}"
 
 
 def _placement(graph: GraphAnalysis) -> str:

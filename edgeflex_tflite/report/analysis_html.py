@@ -12,7 +12,7 @@ from plotly.offline import get_plotlyjs
 
 from edgeflex_tflite.analysis.analysis import Analysis
 from edgeflex_tflite.memory import ArenaPlan
-from edgeflex_tflite.report.analysis import compare_rows, full_text
+from edgeflex_tflite.report.analysis import compare_rows, full_text, labels
 
 _TEMPLATE = "analysis.html.jinja"
 _MOST_BOXES = 4000
@@ -28,16 +28,16 @@ def analysis_html(analyses: Sequence[Analysis]) -> str:
     return environment.get_template(_TEMPLATE).render(
         headers=headers,
         rows=rows,
-        files=[_file(a) for a in analyses],
+        files=[_file(a, name) for a, name in zip(analyses, labels(analyses), strict=True)],
         plotly=get_plotlyjs(),
     )
 
 
-def _file(a: Analysis) -> dict[str, Any]:
+def _file(a: Analysis, name: str) -> dict[str, Any]:
     plan = a.main.arena
     left_out = max(sum(not one.persistent for one in plan.allocations) - _MOST_BOXES, 0)
     return {
-        "name": Path(a.file).name,
+        "name": name,
         "surprises": [(s.kind, s.text) for s in a.surprises],
         "plot": arena_map(plan, a.main.op_names).to_json() if plan.timeline_bytes else None,
         "left_out": left_out,
