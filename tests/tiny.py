@@ -82,11 +82,16 @@ class Tiny:
         self.tensors[index].buffer = len(self.buffers) - 1
 
     def op(self, op: str, inputs: Sequence[int], outputs: Sequence[int], **options: Any) -> None:
-        """Add an op; `options` are the fields of its builtin options, `table` their name when it is not the op's."""
+        """Add an op; `options` are the fields of its builtin options, `table` their name when it is not the op's.
+
+        A "CUSTOM" op has its name in `custom_code`.
+        """
         code = schema.OperatorCodeT()
         code.builtinCode = getattr(schema.BuiltinOperator, op)
         code.deprecatedBuiltinCode = min(code.builtinCode, 127)
         code.version = options.pop("version", 1)
+        if "custom_code" in options:
+            code.customCode = options.pop("custom_code").encode()
         self.codes.append(code)
         operator = schema.OperatorT()
         operator.opcodeIndex = len(self.codes) - 1
