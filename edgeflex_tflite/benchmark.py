@@ -9,6 +9,7 @@ Several files are measured in turn, round by round, and compared as ratios, so t
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 import tempfile
@@ -72,6 +73,8 @@ def define_flags(values: flags.FlagValues) -> None:
     text("adb", "adb", "The adb executable.")
     text("serial", None, "Serial number of the Android device, where several are connected.")
     text("benchmark_model", None, "The official benchmark_model executable for the device's processor.")
+    text("benchmark_model_url", None, "Instead of --benchmark_model, where to download it; takes the next flag too.")
+    text("benchmark_model_sha256", None, "SHA-256 of what is downloaded; another content is refused.")
     text("delegate_path", None, "With --delegate=external: the delegate's library on the Android device.")
     text("nnapi_accelerator", None, "With --delegate=nnapi: name of the accelerator.")
     switch("op_profile", "Profile operators on the Android device.")
@@ -162,9 +165,30 @@ def _coral(
 def _android(
     values: flags.FlagValues, files: list[str], protocol: Protocol
 ) -> tuple[Sequence[Measurement], Sequence[Ratio]]:
+    from edgeflex_tflite.report.console import Console
     from edgeflex_tflite.targets import android
+    from edgeflex_tflite.targets.turns import measure_in_turn
 
-    raise NotImplementedError(android)
+    rounds = 1 if len(files) == 1 or protocol.sustained_mins else protocol.rounds
+    config = android.AndroidConfig(
+        benchmark_model=values.benchmark_model,
+        benchmark_model_url=values.benchmark_model_url,
+        benchmark_model_sha256=values.benchmark_model_sha256,
+        adb=values.adb,
+        serial=values.serial,
+        threads=values.num_threads or android.AndroidConfig.threads,
+        delegate=values.delegate,
+        delegate_path=values.delegate_path,
+        nnapi_accelerator=values.nnapi_accelerator,
+        min_runs=math.ceil(protocol.min_runs / rounds),
+        min_secs=60 * protocol.sustained_mins or protocol.min_secs / rounds,
+        warmup_runs=protocol.warmup_runs,
+        timeout_secs=values.timeout_secs + 60 * protocol.sustained_mins,
+        op_profile=values.op_profile,
+    )
+    android.check(config)
+    with Console().bar(rounds * len(files), "android", unit="turn") as bar:
+        return measure_in_turn(files, rounds, lambda file: android.measure(Path(file), config), bar.update)
 
 
 def _on_this_machine(

@@ -151,7 +151,13 @@ class _Compiled:
 
 def _load_delegate(module: Any, library: str, options: dict[str, str]) -> Any:
     loader = module.load_delegate if hasattr(module, "load_delegate") else module.experimental.load_delegate
-    return loader(library, options)
+    try:
+        return loader(library, options)
+    except ValueError as error:
+        said = " ".join(str(error).split())
+        raise UserError(
+            f"the delegate does not start ({said}): is its device connected, free, and open to this user?"
+        ) from error
 
 
 def _resolver_types(module: Any, config: RuntimeConfig) -> Any:

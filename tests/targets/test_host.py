@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -219,6 +221,29 @@ def test_a_missing_edge_tpu_runtime_is_named(tmp_path: Path) -> None:
     compiled = edgetpu_file(tmp_path)
     with pytest.raises(UserError, match="no-such-libedgetpu"):
         coral.check([str(compiled)], coral.config(RuntimeConfig(delegate="no-such-libedgetpu.so"), "usb:0"))
+
+
+STAND_IN = """
+#include <stddef.h>
+void *tflite_plugin_create_delegate(char **keys, char **values, size_t count, void (*report)(const char *)) {
+  report(count ? values[0] : "no device was named");
+  return NULL;
+}
+void tflite_plugin_destroy_delegate(void *delegate) {}
+"""
+"""A libedgetpu that finds no Edge TPU."""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler to build the stand-in for libedgetpu with")
+def test_an_edge_tpu_that_is_not_connected_is_told_in_the_librarys_words(tmp_path: Path) -> None:
+    source, library = tmp_path / "stand_in.c", tmp_path / "libedgetpu.so.1"
+    source.write_text(STAND_IN)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
+    compiled = str(edgetpu_file(tmp_path))
+    config = coral.config(RuntimeConfig(delegate=str(library)), "usb:7")
+    coral.check([compiled], config)
+    with pytest.raises(UserError, match=r"usb:7.*connected"):
+        host.measure(host.plain_cases([compiled], config), BRIEF, target="coral")
 
 
 def edgetpu_file(folder: Path) -> Path:
