@@ -95,14 +95,10 @@ class Placement:
         return sum(partition.boundary_bytes for partition in self.partitions)
 
 
-def place_ops(graph: Graph, *, machine: str = "x86_64") -> Placement:
+def place_ops(graph: Graph) -> Placement:
     """Where each op of a graph runs.
 
     XNNPACK looks at each graph of a file by itself, those that control flow runs included.
-
-    Args:
-        graph: The graph.
-        machine: "x86_64" or "aarch64"; what XNNPACK takes is the same on both.
     """
     refused = refused_ops(graph)
     taken = {op.index for op in graph.ops} - refused.keys()
@@ -111,7 +107,7 @@ def place_ops(graph: Graph, *, machine: str = "x86_64") -> Placement:
     placed = []
     for op in graph.ops:
         if op.index in refused:
-            kernel, established = _built_in(graph, op, machine)
+            kernel, established = _built_in(graph, op)
             fault = refused[op.index]
             placed.append(OpPlacement(op.index, kernel, fault.reason, fault.rule, None, established))
         else:
@@ -134,17 +130,17 @@ def _built_in_rows() -> Mapping[str, Sequence[Mapping[str, Any]]]:
     return rows
 
 
-def _built_in(graph: Graph, op: Op, machine: str) -> tuple[Kernel, str]:
+def _built_in(graph: Graph, op: Op) -> tuple[Kernel, str]:
     """The kind of built-in kernel, by the first row that fits."""
     for row in _built_in_rows().get(op.name, ()):
-        if _fits(Site(graph, op), row, machine):
+        if _fits(Site(graph, op), row):
             return Kernel[row["kernel"].upper()], row["established"]
     if op.name not in kernel_table()["known_ops"]:
         return Kernel.CUSTOM, "not one of the runtime's own ops"
     return Kernel.UNKNOWN, "not looked up"
 
 
-def _fits(site: Site, row: Mapping[str, Any], machine: str) -> bool:
+def _fits(site: Site, row: Mapping[str, Any]) -> bool:
     """All that a row asks for is so: types at places, and facts about shapes, quantization and options."""
     first, second = site.input(0), site.input(1)
     shapes = [] if first is None or second is None else [first.shape, second.shape]
@@ -155,8 +151,7 @@ def _fits(site: Site, row: Mapping[str, Any], machine: str) -> bool:
         "rank": None if first is None else len(first.shape),
     }
     return (
-        machine in row.get("machines", (machine,))
-        and all(row.get(name, value) == value for name, value in facts.items())
+        all(row.get(name, value) == value for name, value in facts.items())
         and all(site.op.options.get(name) == value for name, value in row.get("options", {}).items())
         and all(_dtype_at(site, place) in dtypes for place, dtypes in row.get("dtypes", {}).items())
     )
