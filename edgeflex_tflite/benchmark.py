@@ -176,7 +176,7 @@ def _android(
         benchmark_model_sha256=values.benchmark_model_sha256,
         adb=values.adb,
         serial=values.serial,
-        threads=values.num_threads or android.AndroidConfig.threads,
+        threads=android.AndroidConfig.threads if values.num_threads is None else values.num_threads,
         delegate=values.delegate,
         delegate_path=values.delegate_path,
         nnapi_accelerator=values.nnapi_accelerator,
@@ -204,7 +204,7 @@ def _on_this_machine(
 
 
 def _runtime_config(values: flags.FlagValues, delegate: str) -> RuntimeConfig:
-    threads = values.num_threads or available_threads()
+    threads = available_threads() if values.num_threads is None else values.num_threads
     return RuntimeConfig(values.runtime, values.api, delegate, num_threads=threads)
 
 
