@@ -235,7 +235,7 @@ def _run(command: Sequence[str], timeout_secs: float, doing: str) -> subprocess.
         )
     except subprocess.TimeoutExpired as error:
         raise DeviceTimeoutError(
-            f"Still not done with {doing} after {timeout_secs:g} s: is the device awake and free?"
+            f"Still not done with {doing} after {timeout_secs:g} s: is it awake and free, or is more time needed?"
         ) from error
     except OSError as error:
         raise AdbMissingError(

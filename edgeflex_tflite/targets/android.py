@@ -13,8 +13,8 @@ from edgeflex_tflite.targets.adb_errors import StorageFullError, WrongBinaryErro
 from edgeflex_tflite.targets.android_device import DeviceFacts, read_clock, read_facts, read_free_bytes, read_heat
 from edgeflex_tflite.targets.android_folder import PARENT, DeviceFolder
 from edgeflex_tflite.targets.android_report import Run, State, Visit, measurement, refuse_useless
-from edgeflex_tflite.targets.benchmark_errors import tool_error
-from edgeflex_tflite.targets.benchmark_model import ToolConfig, parse
+from edgeflex_tflite.targets.benchmark_errors import error_words, tool_error
+from edgeflex_tflite.targets.benchmark_model import ToolConfig, ToolReport, parse
 from edgeflex_tflite.targets.benchmark_result import read_result
 from edgeflex_tflite.targets.config import DELEGATES
 from edgeflex_tflite.targets.measurement import Measurement, NotMeasured
@@ -188,7 +188,7 @@ def _run(folder: DeviceFolder, program: Path, model: Path, config: AndroidConfig
     library = folder.push(Path(config.delegate_path), Path(config.delegate_path).name) if config.delegate_path else None
     asked = _common(config, graph, library)
     timed = ToolConfig(**asked, print_postinvoke_state=True, result_file_path=folder.file("result.pb"))
-    report = parse(_tool(folder, timed, config.timeout_secs))
+    report = _tool(folder, timed, config.timeout_secs)
     with tempfile.TemporaryDirectory() as local:
         kept = Path(local) / "result.pb"
         result = read_result(kept.read_bytes()) if folder.pull("result.pb", kept) else None
@@ -196,7 +196,7 @@ def _run(folder: DeviceFolder, program: Path, model: Path, config: AndroidConfig
     if not config.op_profile:
         return Run(report, result)
     profiled = ToolConfig(**asked, enable_op_profiling=True, max_profiling_buffer_entries=_PROFILE_EVENTS)
-    return Run(report, result, parse(_tool(folder, profiled, config.timeout_secs)).ops)
+    return Run(report, result, _tool(folder, profiled, config.timeout_secs).ops)
 
 
 def _common(config: AndroidConfig, graph: str, library: str | None) -> dict:
@@ -214,9 +214,10 @@ def _common(config: AndroidConfig, graph: str, library: str | None) -> dict:
     }
 
 
-def _tool(folder: DeviceFolder, config: ToolConfig, timeout_secs: float) -> str:
-    """What it printed; raises BenchmarkToolError where it failed."""
+def _tool(folder: DeviceFolder, config: ToolConfig, timeout_secs: float) -> ToolReport:
+    """Raises BenchmarkToolError where it failed; old versions end with 0 all the same."""
     done = folder.run("benchmark_model", config.arguments(), timeout_secs=timeout_secs)
-    if done.code:
+    report = parse(done.text)
+    if done.code or (isinstance(report.latency, NotMeasured) and error_words(done.text)):
         raise tool_error(done.text)
-    return done.text
+    return report

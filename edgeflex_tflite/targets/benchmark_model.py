@@ -14,7 +14,7 @@ from edgeflex_tflite.targets.measurement import Latency, NotMeasured, OpTime
 _MEBIBYTE = 1 << 20
 
 NO_SAMPLES = "benchmark_model gives neither the single times nor their 99th percentile"
-_NO_PERCENTILES = "this version of benchmark_model prints no percentiles: use one of 2024 or later"
+_NO_PERCENTILES = "this version of benchmark_model prints no percentiles: use a newer one"
 _NO_LINE = "benchmark_model did not print it"
 
 

@@ -138,7 +138,7 @@ def test_where_it_was_measured(tool: Tool, model: Path) -> None:
 
 
 def test_a_tool_without_a_result_file(tool: Tool, model: Path) -> None:
-    found = measure(model, tool.replay("old_2020", more=""))
+    found = measure(model, tool.replay("old", more=""))
     assert (found.startup_ms, found.first_ms, latency(found).mean_ms) == (870.557, 130.5, 119.3)
     assert "arenas" in reason(found.memory.arena_bytes)
     assert "no percentiles" in reason(latency(found).median_ms)
@@ -335,6 +335,11 @@ def test_the_tools_own_words(phone: FakePhone, tool: Tool, model: Path) -> None:
     with pytest.raises(BenchmarkToolError, match="no custom op EdgeAttention"):
         measure(model, tool.replay("error_custom_op", code=1))
     assert phone.left() == []
+
+
+def test_an_old_tool_that_fails_with_exit_code_0(tool: Tool, model: Path) -> None:
+    with pytest.raises(BenchmarkToolError, match="it cannot load the file"):
+        measure(model, tool.replay("error_old_load", code=0))
 
 
 def test_a_run_without_inferences_is_an_error(tool: Tool, model: Path) -> None:
