@@ -16,7 +16,7 @@ from edgeflex_tflite.analysis.kernels import Partition
 from edgeflex_tflite.errors import UserError
 from edgeflex_tflite.graph import OPTIONAL, UNSIZED_DTYPES, Graph, load_graphs
 
-Border = tuple[set[int], set[int]]
+_Edge = tuple[set[int], set[int]]
 """Tensors that come in, constants too, and tensors that go out."""
 
 
@@ -78,7 +78,7 @@ def _reached(graph: Graph, inputs: set[int], outputs: set[int]) -> set[int]:
     return found
 
 
-def _place_dead_ops(graph: Graph, members: Sequence[set[int]], borders: Sequence[Border], hidden: set[int]) -> set[int]:
+def _place_dead_ops(graph: Graph, members: Sequence[set[int]], borders: Sequence[_Edge], hidden: set[int]) -> set[int]:
     """Add the ops that no output needs to the partitions; the ones for which that is not decided are returned.
 
     Such an op is inside a delegate if it reads what that computes and does not give away. Otherwise its outputs
@@ -100,7 +100,7 @@ def _place_dead_ops(graph: Graph, members: Sequence[set[int]], borders: Sequence
     return unseen
 
 
-def _outside(graph: Graph, members: Sequence[set[int]], borders: Sequence[Border]) -> set[int]:
+def _outside(graph: Graph, members: Sequence[set[int]], borders: Sequence[_Edge]) -> set[int]:
     """Ops that give something to others and are in no partition: had a delegate run them, they would show."""
     inside = set().union(*members)
     producer = {i: op for op in graph.ops if op.index not in inside for i in op.outputs}
@@ -114,7 +114,7 @@ def _outside(graph: Graph, members: Sequence[set[int]], borders: Sequence[Border
     return found
 
 
-def _secrets(graph: Graph, ops: set[int], border: Border) -> set[int]:
+def _secrets(graph: Graph, ops: set[int], border: _Edge) -> set[int]:
     """Tensors that a delegate computes and does not give away."""
     return {i for op in graph.ops if op.index in ops for i in op.outputs} - border[1]
 

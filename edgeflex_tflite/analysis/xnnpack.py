@@ -1,7 +1,9 @@
 """Which ops of a graph XNNPACK takes, by the rules in `cpu_kernels.json`.
 
 The delegate looks at the ops one by one in execution order, before any tensor has memory and before shapes are
-computed: it goes by the shapes of the file, and only values in the file are constants to it.
+computed: it goes by the shapes of the file, and only values in the file are constants to it. That the interpreter's
+default delegate takes INT8 and UINT8, variables and tensors of changing size, and refuses computed weights, was seen;
+none of the rules asks for the machine (`xnnpack_delegate.cc`, source read).
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Any
 from edgeflex_tflite.analysis import xnnpack_conditions, xnnpack_windows
 from edgeflex_tflite.analysis.xnnpack_site import Site, Variable
 from edgeflex_tflite.analysis.xnnpack_tensors import kind_fault, shape_fault
-from edgeflex_tflite.graph import Graph, Op, Tensor
+from edgeflex_tflite.graph import OPTIONAL, Graph, Op, Tensor
 
 _GEMMS = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D")
 _SPARSE_DTYPES = ("FLOAT32", "FLOAT16", "INT8")
@@ -68,6 +70,8 @@ def _faults(site: Site, row: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         fewest, most = row[side]
         fits = fewest <= len(tensors) <= most
         yield f"number of {side}", "" if fits else f"has {len(tensors)} {side}, not {fewest} to {most}"
+        absent = OPTIONAL in tensors[:fewest]
+        yield f"number of {side}", f"one of its {side} is left out" if absent else ""
     for demand in row["tensors"]:
         yield from _tensor_faults(site, demand)
     for condition in row["conditions"]:
@@ -148,7 +152,8 @@ class _Delegate:
 
     def _unpacks(self, op: Op) -> bool:
         """The delegate itself computes this op's output while it is created."""
-        if len(op.inputs) != 1 or len(op.outputs) != 1 or op.name not in ("DEQUANTIZE", "DENSIFY"):
+        one_each = len(op.inputs) == len(op.outputs) == 1 and OPTIONAL not in (*op.inputs, *op.outputs)
+        if not one_each or op.name not in ("DEQUANTIZE", "DENSIFY"):
             return False
         source, target = self.graph.tensors[op.inputs[0]], self.graph.tensors[op.outputs[0]]
         if op.name == "DENSIFY":

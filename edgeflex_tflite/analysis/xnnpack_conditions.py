@@ -218,7 +218,8 @@ def attention_shapes(site: Site) -> str:
     if not query[-1:] == key[-1:] == value[-1:]:
         return "the heads of query, key and value differ in size"
     mask = site.input(3)
-    return "" if mask is None or mask.shape[-1] == key[1] == value[1] else "the mask is not as long as the keys"
+    fits = mask is None or mask.shape[-1:] == key[1:2] == value[1:2]
+    return "" if fits else "the mask is not as long as the keys"
 
 
 def _ratio(numerator: float | None, denominator: float | None) -> float | None:

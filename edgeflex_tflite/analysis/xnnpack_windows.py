@@ -49,11 +49,6 @@ def depth_multiplier_divides(site: Site) -> str:
     return "" if site.inputs[1].shape[3] % multiplier == 0 else f"its channels are no multiple of {multiplier}"
 
 
-def has_bias(site: Site) -> str:
-    """A convolution's bias may be zero but must be there."""
-    return "" if site.input(2) is not None else "has no bias"
-
-
 def filter_and_bias_types(site: Site) -> str:
     """A float filter has a float bias, not a shorter one; constants in half precision count as such."""
     bias = site.input(2)

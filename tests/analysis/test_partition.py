@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -146,6 +147,22 @@ def test_ops_that_nothing_needs(tmp_path: Path) -> None:
     path = written(t, [x], [chain(t, x, "RELU")], tmp_path)
     assert groups(path) == [(0, 2)]
     assert runtime_partitions(path).delegated == {0, 2}
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_any_order_of_ops_is_grouped_as_the_runtime_groups_it(seed: int, tmp_path: Path) -> None:
+    pick = random.Random(seed)
+    t = Tiny()
+    inputs = [t.tensor(2, 3) for _ in range(2)]
+    values = list(inputs)
+    for _ in range(pick.randint(4, 30)):
+        op = pick.choice(["RELU", "ABS", "ADD", "MUL", "ZEROS_LIKE", "POW"])
+        values.append(t.tensor(2, 3))
+        sources = [pick.choice(values[-7:-1]) for _ in range(2 if op in ("ADD", "MUL", "POW") else 1)]
+        options = {"ADD": {"table": "AddOptions"}, "MUL": {"table": "MulOptions"}}.get(op, {})
+        t.op(op, sources, [values[-1]], **options)
+    outputs = sorted({values[-1], *pick.sample(values[2:], 2)})
+    assert compared(written(t, inputs, outputs, tmp_path)) == []
 
 
 def test_stateful_ops_keep_their_order(tmp_path: Path) -> None:
