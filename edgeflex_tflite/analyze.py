@@ -25,6 +25,7 @@ FORMATS = ("text", "json", "html")
 def define_flags(values: flags.FlagValues) -> None:
     """Add the command's flags."""
     flags.DEFINE_enum("format", "text", FORMATS, "What to write.", flag_values=values)
+    flags.DEFINE_bool("ops", False, "Show every op in the text too; JSON and HTML always do.", flag_values=values)
     flags.DEFINE_string("output", None, "File to write to. Default: the terminal.", flag_values=values)
     words = "Threads of the interpreter that the arena is planned for; a few kernels need other scratch memory."
     flags.DEFINE_integer("num_threads", 1, words, flag_values=values)
@@ -47,7 +48,7 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
     if values.output is not None:
         _check_output(Path(values.output), named)
 
-    from edgeflex_tflite.analysis.analysis import Analysis, analyze
+    from edgeflex_tflite.analysis.analysis import Analysis, analyze_file
     from edgeflex_tflite.analysis.compilers import ask_compilers, check_asked
     from edgeflex_tflite.files import to_json, write_bytes
     from edgeflex_tflite.report.analysis import analysis_text
@@ -55,7 +56,7 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
 
     tools = {"edgetpu_compiler": values.edgetpu_compiler, "vela": values.vela}
     check_asked(values.ethos_u, **tools)
-    found = [analyze(file, num_threads=values.num_threads, runtime=values.runtime_version) for file in named]
+    found = [analyze_file(file, num_threads=values.num_threads, runtime=values.runtime_version) for file in named]
     analyses = [
         replace(one, compilers=ask_compilers(Path(one.file), values.ethos_u, **tools))
         for one in Console().progress(found, "compile")
@@ -67,7 +68,7 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
 
         text = analysis_html(analyses)
     else:
-        text = analysis_text(analyses)
+        text = analysis_text(analyses, ops=values.ops)
     if values.output:
         write_bytes(Path(values.output), text.encode())
     else:

@@ -22,7 +22,7 @@ from absl import app, flags
 from tabulate import tabulate
 from tqdm import tqdm
 
-from edgeflex_tflite.analysis.analysis import Analysis, analyze
+from edgeflex_tflite.analysis.analysis import Analysis, analyze_file
 from edgeflex_tflite.analysis.kernels import Kernel
 from edgeflex_tflite.analysis.partition import runtime_partitions
 from edgeflex_tflite.errors import UserError
@@ -66,7 +66,7 @@ class Row:
 
 def look_at(path: Path, name: str) -> Row:
     """Analyze a file, and load it in the runtime twice: without delegate, and with the default one."""
-    found = analyze(path)
+    found = analyze_file(path)
     plan, placed = found.main.arena, found.main.placement
     planned = plan.peak_bytes + plan.persistent_bytes
     measured, equal = _arena(path, plan)

@@ -27,6 +27,7 @@ class GraphAnalysis:
         index: Position in the file.
         name: In the file.
         op_names: Each op's name, in order.
+        op_versions: Each op's version.
         macs: Its multiply-accumulate operations.
         arena: The arena that the runtime plans for it with its own kernels.
         placement: What runs each op on a CPU with the default delegate.
@@ -35,6 +36,7 @@ class GraphAnalysis:
     index: int
     name: str
     op_names: tuple[str, ...]
+    op_versions: tuple[int, ...]
     macs: MacCount
     arena: ArenaPlan
     placement: Placement
@@ -78,7 +80,7 @@ class Analysis:
         return shares.get(Arithmetic.INTEGER, 0.0) + shares.get(Arithmetic.DYNAMIC, 0.0)
 
 
-def analyze(file: str | Path, *, num_threads: int = 1, runtime: str | None = None) -> Analysis:
+def analyze_file(file: str | Path, *, num_threads: int = 1, runtime: str | None = None) -> Analysis:
     """Read a .tflite file and say what it will cost and where it will run, without running it.
 
     Args:
@@ -101,7 +103,15 @@ def analyze(file: str | Path, *, num_threads: int = 1, runtime: str | None = Non
         sha256=sha256_of_file(Path(file)),
         inventory=take_inventory(model),
         graphs=tuple(
-            GraphAnalysis(graph.index, graph.name, tuple(op.name for op in graph.ops), count, plan, placement)
+            GraphAnalysis(
+                index=graph.index,
+                name=graph.name,
+                op_names=tuple(op.name for op in graph.ops),
+                op_versions=tuple(op.version for op in graph.ops),
+                macs=count,
+                arena=plan,
+                placement=placement,
+            )
             for graph, count, plan, placement in zip(model.graphs, macs, plans, placements, strict=True)
         ),
         runtime=runtime_needs(model.graphs),

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from edgeflex_tflite import files
-from edgeflex_tflite.analysis.analysis import analyze
+from edgeflex_tflite.analysis.analysis import analyze_file
 from edgeflex_tflite.artifacts import ActivationProfile, AwqGroup, Metrics, PrunePlan
 from edgeflex_tflite.bundle.manifest import Origin, manifest
 from edgeflex_tflite.lower.metadata import LABELS_FILE, labels_text
@@ -52,7 +52,7 @@ def bundle_step(
         files.read_json(profiled / "profile.json", ActivationProfile),
         files.read_json(pruned / "plan.json", PrunePlan),
         files.read_json(scaled / "awq.json", list[AwqGroup]),
-        analyze(model, num_threads=run.threads),
+        analyze_file(model, num_threads=run.threads),
         None if timed is None else files.read_json(timed / "benchmark.json", Results),
     )
     (folder / "report.md").write_text(text)

@@ -17,18 +17,35 @@ from edgeflex_tflite.analysis.macs import Arithmetic
 from edgeflex_tflite.analysis.vela import EthosUReport
 from edgeflex_tflite.artifacts import NotMeasured
 from edgeflex_tflite.memory import ArenaPlan
+from edgeflex_tflite.report.analysis_ops import HEADERS, op_rows
 
 MEGABYTE = 1_000_000
 MOST_ROWS = 10
+MOST_PARTITIONS = 5
 _BARS = " ▁▂▃▄▅▆▇█"
 _TIMELINE_COLUMNS = 72
 
 
-def analysis_text(analyses: Sequence[Analysis]) -> str:
-    """One file in full; several as a table, with what is surprising of each."""
+def analysis_text(analyses: Sequence[Analysis], ops: bool = False) -> str:
+    """One file in full; several as a table, with what is surprising of each.
+
+    Args:
+        analyses: The files.
+        ops: Add a row for each op of each graph.
+    """
     if len(analyses) == 1:
-        return full_text(analyses[0])
-    return "\n\n".join([compare_table(analyses), *filter(None, (_named_surprises(a) for a in analyses))])
+        sections = [full_text(analyses[0])]
+    else:
+        sections = [compare_table(analyses), *filter(None, (_named_surprises(a) for a in analyses))]
+    if ops:
+        sections += [_ops_text(a, graph) for a in analyses for graph in a.graphs]
+    return "\n\n".join(sections)
+
+
+def _ops_text(a: Analysis, graph: GraphAnalysis) -> str:
+    widths = [None] * (len(HEADERS) - 1) + [60]
+    table = tabulate(op_rows(a, graph), headers=HEADERS, disable_numparse=True, maxcolwidths=widths)
+    return f"{a.file}, graph {graph.index}, op by op\n\n{table}"
 
 
 def full_text(a: Analysis) -> str:
@@ -109,11 +126,23 @@ def sparkline(values: Sequence[int], columns: int = _TIMELINE_COLUMNS) -> str:
 
 
 def _accelerators(a: Analysis) -> str:
-    lines = ["accelerators", f"  Edge TPU, forecast: {a.edgetpu.verdict}", *_obstacles(a.edgetpu)]
+    lines = ["accelerators", f"  Edge TPU, forecast: {a.edgetpu.verdict}", *_edgetpu_parts(a.edgetpu)]
+    lines += _obstacles(a.edgetpu)
     if a.compilers is not None:
         lines.append(f"  Edge TPU, by its compiler: {_said(a.compilers.edgetpu)}")
         lines += [f"  Ethos-U: {_said(one.report)}" for one in a.compilers.ethos_u]
     return "\n".join(dict.fromkeys(lines))
+
+
+def _edgetpu_parts(forecast: EdgeTpuForecast) -> list[str]:
+    if not forecast.mapped and not forecast.parts_with_all:
+        return []
+    least, most = forecast.streamed_bytes
+    return [
+        f"    parts on the Edge TPU: {forecast.parts}, or {forecast.parts_with_all} with the compiler's -a",
+        f"    {_mb(forecast.weight_bytes)} MB of mapped weights: at most {_mb(forecast.cached_bytes)} MB stay in the "
+        f"cache, {_mb(least)} to {_mb(most)} MB are sent for every inference",
+    ]
 
 
 def _obstacles(forecast: EdgeTpuForecast) -> list[str]:
@@ -173,8 +202,8 @@ def _graph_text(graph: GraphAnalysis, several: bool) -> str:
 def _ops_table(graph: GraphAnalysis) -> str:
     macs = {op.op: op for op in graph.macs.ops}
     rows: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
-    for name, place in zip(graph.op_names, graph.placement.ops, strict=True):
-        row = rows[name, place.kernel.name]
+    for name, version, place in zip(graph.op_names, graph.op_versions, graph.placement.ops, strict=True):
+        row = rows[f"{name} v{version}", place.kernel.name]
         row[0] += 1
         row[1] += macs[place.op].macs if place.op in macs else 0
     ranked = sorted(rows.items(), key=lambda item: (-item[1][1], -item[1][0]))
@@ -245,8 +274,15 @@ def _placement(graph: GraphAnalysis) -> str:
     placed = graph.placement
     lines = [
         f"on a CPU: {placement_line(graph)}",
-        f"  {placed.boundary_bytes:,} bytes cross the partitions' borders in memory",
+        f"  {placed.boundary_bytes:,} bytes cross the partitions' borders in memory"
+        + (", the most at these:" if len(placed.partitions) > 1 else ""),
     ]
+    if len(placed.partitions) > 1:
+        largest = sorted(enumerate(placed.partitions), key=lambda item: -item[1].boundary_bytes)[:MOST_PARTITIONS]
+        lines += [
+            f"    partition {index}: {len(part.ops)} ops from {part.ops[0]} on, {part.boundary_bytes:,} bytes"
+            for index, part in largest
+        ]
     why = Counter((name, op.reason) for name, op in zip(graph.op_names, placed.ops, strict=True) if op.reason)
     lines += [f"  {count} {name}: {reason}" for (name, reason), count in why.most_common(MOST_ROWS)]
     return "\n".join(lines)

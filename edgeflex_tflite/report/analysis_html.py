@@ -13,6 +13,7 @@ from plotly.offline import get_plotlyjs
 from edgeflex_tflite.analysis.analysis import Analysis
 from edgeflex_tflite.memory import ArenaPlan
 from edgeflex_tflite.report.analysis import compare_rows, full_text, labels
+from edgeflex_tflite.report.analysis_ops import HEADERS, op_rows
 
 _TEMPLATE = "analysis.html.jinja"
 _MOST_BOXES = 4000
@@ -42,6 +43,8 @@ def _file(a: Analysis, name: str) -> dict[str, Any]:
         "plot": arena_map(plan, a.main.op_names).to_json() if plan.timeline_bytes else None,
         "left_out": left_out,
         "text": full_text(a),
+        "op_headers": HEADERS,
+        "ops": [(graph.name or str(graph.index), op_rows(a, graph)) for graph in a.graphs],
     }
 
 
