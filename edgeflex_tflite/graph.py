@@ -307,6 +307,8 @@ def _graph(index: int, table: Any, constants: list[memoryview | None], codes: li
 
 def _tensor(index: int, table: Any, constants: list[memoryview | None]) -> Tensor:
     shape = _ints(table.ShapeLength(), table.Shape)
+    if min(shape, default=0) < 0:
+        raise ValueError(f"tensor {index} has the shape {list(shape)}")
     tensor = Tensor(
         index=index,
         name=_text(table.Name()),

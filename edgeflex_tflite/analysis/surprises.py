@@ -175,12 +175,12 @@ def _saturation(graph: Graph) -> Iterator[Surprise]:
 def _beyond_the_plan(graph: Graph, plan: ArenaPlan) -> Iterator[Surprise]:
     names = {tensor.name for tensor in graph.tensors}
     unsized = [name for name in plan.dynamic_tensors if name in names]  # scratch tensors of kernels are no matter
-    if unsized:
-        text = (
-            f"{len(unsized)} tensors ({_some(unsized)}) get their size and memory while the model runs: the planned "
-            "arena does not count them"
-        )
-        yield Surprise("dynamic-tensors", graph.index, (), text)
+    waiting = graph.ops[plan.planned_ops :]
+    if unsized or waiting:
+        what = f"{len(unsized)} tensors ({_some(unsized)})" if unsized else f"what op {plan.planned_ops - 1} gives"
+        rest = f" nor what is behind op {plan.planned_ops - 1}, {len(waiting)} ops" if waiting else ""
+        text = f"size and memory of {what} come while the model runs: the planned arena does not count them{rest}"
+        yield _surprise("dynamic-tensors", graph, waiting, text)
     if plan.unmodelled_ops:
         names_of = _some(plan.unmodelled_ops)
         text = f"the scratch memory of {names_of} is not known: the runtime's arena may be larger than planned"
