@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgeflex_tflite.analysis.analysis import Analysis, analyze_file
     from edgeflex_tflite.artifacts import Bundle, Metrics
     from edgeflex_tflite.data import Data, Preprocessing, make_data, open_source
     from edgeflex_tflite.errors import UserError, VerificationError
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
     from edgeflex_tflite.models.load import load_model
     from edgeflex_tflite.pipeline import compress
     from edgeflex_tflite.recipe import Recipe
+    from edgeflex_tflite.targets.host import benchmark_files
 
 _HOMES = {
+    "Analysis": "analysis.analysis",
     "Bundle": "artifacts",
     "Data": "data",
     "Metrics": "artifacts",
@@ -27,6 +30,8 @@ _HOMES = {
     "Recipe": "recipe",
     "UserError": "errors",
     "VerificationError": "errors",
+    "analyze_file": "analysis.analysis",
+    "benchmark_files": "targets.host",
     "compress": "pipeline",
     "load_model": "models.load",
     "make_data": "data",
@@ -35,6 +40,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Analysis",
     "Bundle",
     "Data",
     "Metrics",
@@ -42,6 +48,8 @@ __all__ = [
     "Recipe",
     "UserError",
     "VerificationError",
+    "analyze_file",
+    "benchmark_files",
     "compress",
     "load_model",
     "make_data",

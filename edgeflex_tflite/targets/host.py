@@ -20,6 +20,7 @@ from edgeflex_tflite.targets.config import Protocol, RuntimeConfig
 from edgeflex_tflite.targets.measurement import Environment, Measurement, Ratio
 from edgeflex_tflite.targets.runtimes import runtime_name
 from edgeflex_tflite.targets.session import Round, Start
+from edgeflex_tflite.threads import available_threads
 
 BUSY_PERCENT = 10.0
 """Processors' time that others may take before the start without a warning."""
@@ -62,6 +63,23 @@ class HostResults:
 
     measurements: tuple[Measurement, ...]
     ratios: tuple[Ratio, ...]
+
+
+def benchmark_files(
+    files: Sequence[str | Path], config: RuntimeConfig | None = None, protocol: Protocol | None = None
+) -> HostResults:
+    """Measure .tflite files on this machine, in turn and each in processes of its own.
+
+    Args:
+        files: Their paths.
+        config: What runs them; by default ai_edge_litert's interpreter with XNNPACK, on all cores of this process.
+        protocol: For how long; by default `Protocol()`.
+
+    Raises:
+        UserError: A file is not a .tflite, or the runtime refuses it, or dies on it.
+    """
+    config = config or RuntimeConfig(num_threads=available_threads())
+    return measure(plain_cases([str(file) for file in files], config), protocol or Protocol())
 
 
 def plain_cases(files: Sequence[str], config: RuntimeConfig) -> list[Case]:

@@ -111,6 +111,13 @@ def test_a_measurement_has_what_was_asked_for(big: Path, small: Path) -> None:
         assert m.environment.runtime == runtime_name(PLAIN)
 
 
+def test_files_are_benchmarked_in_one_call_from_python(small: Path) -> None:
+    (found,) = host.benchmark_files([small], protocol=BRIEF).measurements
+    assert isinstance(found.latency, Latency)
+    assert found.latency.count == BRIEF.min_runs
+    assert found.environment.delegate == "xnnpack"
+
+
 def test_a_sustained_run_tells_its_drift(small: Path) -> None:
     found = measured(small, how=replace(BRIEF, sustained_mins=0.001))
     assert found.drift is not None
