@@ -121,7 +121,7 @@ def _bias(tensor: Tensor, axis: int | None) -> str:
     quantization = tensor.quantization
     if quantization is None or quantization.axis:
         return "is INT32 without scales along its first dimension"
-    return _numbers_fault(tensor, (0, 0))
+    return _scales_fault(tensor) if len(quantization.scales) > 1 else _numbers_fault(tensor, (0, 0))
 
 
 def _axis_fault(quantization: Quantization, axis: int | None) -> str:
@@ -129,14 +129,17 @@ def _axis_fault(quantization: Quantization, axis: int | None) -> str:
 
 
 def _numbers_fault(tensor: Tensor, zero_points: tuple[int, int]) -> str:
-    quantization = tensor.quantization
-    scales = [] if quantization is None else [float(scale) for scale in quantization.scales]
-    if not all(is_normal(scale) and scale > 0 for scale in scales):
-        return "has a scale that is not a normal positive number"
     low, high = zero_points
     if not low <= first_zero_point(tensor) <= high:
         return f"has the zero point {first_zero_point(tensor)}"
-    return ""
+    return _scales_fault(tensor)
+
+
+def _scales_fault(tensor: Tensor) -> str:
+    quantization = tensor.quantization
+    scales = [] if quantization is None else [float(scale) for scale in quantization.scales]
+    usable = all(is_normal(scale) and scale > 0 for scale in scales)
+    return "" if usable else "has a scale that is not a normal positive number"
 
 
 _DEMANDS: dict[str, Callable[[Tensor, int | None], str]] = {

@@ -26,6 +26,12 @@ def pooling_window(site: Site) -> str:
     return ""
 
 
+def known_padding(site: Site) -> str:
+    """SAME or VALID."""
+    padding = site.op.options.get("padding", _SAME)
+    return "" if padding in (_SAME, _VALID) else f"its padding (number {padding}) is neither SAME nor VALID"
+
+
 def custom_pooling_window(site: Site) -> str:
     """MediaPipe's pooling: windows side by side."""
     options = _pool_options(site.op.custom_options)
@@ -136,8 +142,6 @@ def custom_transposed_padding(site: Site) -> str:
     """As for TRANSPOSE_CONV; the options are a C structure."""
     options = _pool_options(site.op.custom_options)
     strides = _pair(options, "strideH", "strideW")
-    if min(strides) <= 0:
-        return "its stride is not positive"
     _, height, width, _ = site.outputs[0].shape
     return _transposed_fault(options["padding"] - 1, site.inputs[0], site.inputs[1], (height, width), strides)
 
@@ -146,6 +150,8 @@ def _transposed_fault(
     padding: int, image: Tensor, weights: Tensor, output: tuple[int, int], strides: tuple[int, int]
 ) -> str:
     kernel = weights.shape[1:3]
+    if min(strides) <= 0:
+        return "its stride is not positive"
     if padding == _VALID:
         return (
             "its output is smaller than its filter" if any(k > o for k, o in zip(kernel, output, strict=True)) else ""

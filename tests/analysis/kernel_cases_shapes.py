@@ -141,3 +141,6 @@ short = [x(1, 5, 5, 4, dtype="INT16", scales=[0.5]), c(single, I8, [0.5] * 4, ax
 add("int16", "DEPTHWISE_CONV_2D", short, [x(1, 5, 5, 4, dtype="INT16", scales=[0.5])], "type of input 0", **DEPTHWISE)
 add("two rows", "RESHAPE", [x(2, 3), c([[3], [2]], "INT32")], [x(3, 2)], "one_row_of_sizes", table="ReshapeOptions",
     newShape=[3, 2])  # fmt: skip
+for name in ["AVERAGE_POOL_2D", "MAX_POOL_2D"]:
+    padded = [x(1, 4, 4, 3)], [x(1, 2, 2, 3)]
+    add("unknown padding", name, *padded, "known_padding", **(POOL | {"padding": 2}))
