@@ -272,7 +272,8 @@ def test_ops_that_are_planned_while_the_model_runs_are_told() -> None:
     found = one(sized("RESHAPE", by_a_constant=False), "dynamic-tensors")
     assert found.ops == (1,)
     assert "of what op 0 gives come while the model runs" in found.text
-    assert one(sized("TILE", by_a_constant=False), "dynamic-tensors").text.startswith("size and memory of 1 tensors (t1) come")
+    text = one(sized("TILE", by_a_constant=False), "dynamic-tensors").text
+    assert text.startswith("size and memory of 1 tensors (t1) come")
 
 
 def test_many_names_are_cut_short() -> None:

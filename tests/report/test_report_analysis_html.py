@@ -1,0 +1,181 @@
+"""What `analyze` says as a page: whole in itself, and drawn by a browser without a complaint."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from edgeflex_tflite.analysis.analysis import Analysis, analyze_file
+from edgeflex_tflite.report import analysis_html as page
+from edgeflex_tflite.report.analysis import full_text
+from edgeflex_tflite.report.analysis_html import analysis_html, arena_map
+from tests.tiny import Tiny
+
+EVIL = b"</script><script>document.title='taken'</script><b>&amp;"
+LOADS = {"src", "href", "data", "action", "poster", "srcset", "background"}
+
+
+def analyzed(content: bytes, path: Path) -> Analysis:
+    path.write_bytes(content)
+    return analyze_file(path)
+
+
+def chain(length: int, name: bytes = b"x") -> bytes:
+    t = Tiny()
+    for width in range(1, length + 2):
+        t.tensors[t.tensor(width)].name = name + str(width).encode()
+    for i in range(length):
+        t.op("EXP", [i], [i + 1])
+    return t.build([0], [length])
+
+
+class Page(HTMLParser):
+    """Every tag with its attributes, and the text outside scripts and styles."""
+
+    def __init__(self, content: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.text = ""
+        self._inside = ""
+        self.feed(content)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._inside = tag if tag in ("script", "style") else self._inside
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = "" if tag == self._inside else self._inside
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "script":
+            self.scripts[-1] += data
+        elif not self._inside:
+            self.text += data
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.tags)
+
+
+def words(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_a_page_holds_everything_that_the_text_says(tmp_path: Path) -> None:
+    found = [analyzed(chain(3), tmp_path / "a.tflite"), analyzed(chain(9), tmp_path / "b.tflite")]
+    read = Page(analysis_html(found))
+    for a in found:
+        assert words(full_text(a)) in words(read.text)
+    assert [tag for tag, _ in read.tags if tag == "h2"] == ["h2", "h2"]
+    assert [attributes["id"] for tag, attributes in read.tags if attributes.get("class") == "plot"] == [
+        "plot1",
+        "plot2",
+    ]
+
+
+@pytest.mark.parametrize("form", ["tiny", "vit"])
+def test_a_page_loads_nothing(form: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    if form == "tiny":
+        found = analyzed(chain(3), tmp_path / "a.tflite")
+    else:
+        found = analyze_file(request.getfixturevalue("quantized_vit")("static_wi8_ai8"))
+    content = analysis_html([found])
+    read = Page(content)
+    assert [(tag, name) for tag, attributes in read.tags for name in attributes if name in LOADS] == []
+    assert not {"link", "iframe", "img", "object", "embed", "base", "form"} & {tag for tag, _ in read.tags}
+    assert "@import" not in content.split("</style>")[0]
+    assert not re.search(r"url\(\s*['\"]?(https?:|//)", content.split("</style>")[0])
+
+
+def test_names_from_a_file_cannot_become_part_of_the_page(tmp_path: Path) -> None:
+    plain, evil = (Page(analysis_html([analyzed(chain(3, n), tmp_path / "a.tflite")])) for n in (b"x", EVIL))
+    assert [tag for tag, _ in evil.tags] == [tag for tag, _ in plain.tags]
+    assert "document.title='taken'" in evil.text
+
+
+def boxes(a: Analysis) -> dict:
+    return json.loads(arena_map(a.main.arena, a.main.op_names).to_json())["data"][0]
+
+
+def test_every_buffer_of_the_arena_is_a_box_in_its_place(tmp_path: Path) -> None:
+    found = analyzed(chain(5), tmp_path / "a.tflite")
+    drawn, buffers = boxes(found), [one for one in found.main.arena.allocations if not one.persistent]
+    assert len(drawn["x"]) == len(buffers) == 6
+    for i, (name, size, offset, first, last) in enumerate(drawn["customdata"]):
+        (one,) = (one for one in buffers if one.name == name)
+        assert (size, offset, first, last) == (one.bytes, one.offset_bytes, one.first_op, one.last_op)
+        assert (drawn["base"][i], drawn["base"][i] + drawn["x"][i]) == (first - 0.5, last + 0.5)
+        assert (drawn["y"][i] - drawn["width"][i] / 2, drawn["y"][i] + drawn["width"][i] / 2) == (offset, offset + size)
+
+
+def test_too_many_boxes_leave_the_smallest_out_and_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "_MOST_BOXES", 4)
+    found = analyzed(chain(5), tmp_path / "a.tflite")
+    assert [row[0] for row in boxes(found)["customdata"]] == ["x6", "x5", "x4", "x3"]
+    assert "The 2 smallest are not drawn." in words(Page(analysis_html([found])).text)
+    monkeypatch.setattr(page, "_MOST_BOXES", 6)
+    assert "not drawn" not in Page(analysis_html([found])).text
+
+
+def test_a_graph_without_ops_has_no_plot(tmp_path: Path) -> None:
+    read = Page(analysis_html([analyzed(Tiny().build([], []), tmp_path / "a.tflite")]))
+    assert not any(attributes.get("class") == "plot" for _, attributes in read.tags)
+    assert len(read.scripts) == 1
+
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+
+
+def opened(content: str, folder: Path) -> tuple[str, list[str]]:
+    """The page after a browser without network has run it, and what its console says."""
+    assert CHROMIUM is not None
+    (folder / "page.html").write_text(content)
+    command = [
+        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0",
+        "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={folder / 'profile'}",
+        "--virtual-time-budget=8000", "--dump-dom", f"file://{folder / 'page.html'}",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+def bars(drawn: str) -> int:
+    """Boxes that have an outline of their own in the first trace."""
+    return len(re.findall(r'<g class="point"><path d="M[^"]+Z"', drawn))
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
+def test_a_browser_draws_the_arena(tmp_path: Path) -> None:
+    """Two files: all boxes of both, and nothing to complain of."""
+    found = [analyzed(chain(5, EVIL), tmp_path / "a.tflite"), analyzed(chain(7), tmp_path / "b.tflite")]
+    drawn, said = opened(analysis_html(found), tmp_path)
+    assert said == []
+    assert bars(drawn) == 6 + 8
+    assert drawn.count('class="trace scatter') == 2, "the sum of live bytes"
+    assert "<title>a.tflite, b.tflite</title>" in drawn
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
+def test_a_browser_that_complains_is_heard(tmp_path: Path) -> None:
+    drawn, said = opened("<!doctype html><script>nothing.at.all()</script>", tmp_path)
+    assert bars(drawn) == 0
+    assert "nothing is not defined" in "".join(said)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
+def test_a_browser_draws_a_vision_transformer(quantized_vit: Callable[[str], Path], tmp_path: Path) -> None:
+    found = analyze_file(quantized_vit("static_wi8_ai8"))
+    drawn, said = opened(analysis_html([found]), tmp_path)
+    assert said == []
+    assert bars(drawn) == sum(not one.persistent and one.bytes > 0 for one in found.main.arena.allocations) > 100
