@@ -63,7 +63,8 @@ class Partition:
         boundary_bytes: Bytes of inputs and outputs together. Nothing is copied at the border: XNNPACK gets the
             addresses of these tensors in the runtime's arena and reads and writes there (`xnnpack_delegate.cc`,
             Invoke). But each of them is written to memory and read again, cannot be fused away, and holds its place
-            in the arena; tensors inside the partition live in XNNPACK's own workspace.
+            in the arena; tensors inside the partition live in XNNPACK's own workspace. Weights that the delegate
+            unpacked for a later partition count, too: they have their place in the arena, and nobody writes there.
     """
 
     ops: tuple[int, ...]
@@ -148,6 +149,7 @@ def _fits(site: Site, row: Mapping[str, Any]) -> bool:
         "broadcast": len(set(shapes)) > 1,
         "grouped": len(shapes) == 2 and len(shapes[0]) == len(shapes[1]) == 4 and shapes[0][3] != shapes[1][3],
         "quantized": first is not None and first.quantization is not None,
+        "per_channel": first is not None and first.quantization is not None and len(first.quantization.scales) > 1,
         "rank": None if first is None else len(first.shape),
     }
     return (

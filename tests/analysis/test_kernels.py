@@ -97,6 +97,8 @@ def place(name: str, tmp_path: Path) -> OpPlacement:
         ("EQUAL float", Kernel.REFERENCE),
         ("MAXIMUM int8", Kernel.REFERENCE),
         ("DEQUANTIZE int4", Kernel.OPTIMIZED),
+        ("DEQUANTIZE channels", Kernel.REFERENCE),
+        ("DEQUANTIZE float16", Kernel.REFERENCE),
         ("CONCATENATION int32", Kernel.REFERENCE),
     ],
 )
