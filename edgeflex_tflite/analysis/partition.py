@@ -67,7 +67,7 @@ def _partition(graph: Graph, ops: set[int], inputs: set[int], outputs: set[int])
 
 def _reached(graph: Graph, inputs: set[int], outputs: set[int]) -> set[int]:
     """Ops between a node's outputs and its inputs."""
-    producer = {i: op for op in graph.ops for i in op.outputs}
+    producer = {i: op for op in graph.ops for i in _real(op.outputs)}
     found: set[int] = set()
     waiting = list(outputs)
     while waiting:
@@ -103,7 +103,7 @@ def _place_dead_ops(graph: Graph, members: Sequence[set[int]], borders: Sequence
 def _outside(graph: Graph, members: Sequence[set[int]], borders: Sequence[_Edge]) -> set[int]:
     """Ops that give something to others and are in no partition: had a delegate run them, they would show."""
     inside = set().union(*members)
-    producer = {i: op for op in graph.ops if op.index not in inside for i in op.outputs}
+    producer = {i: op for op in graph.ops if op.index not in inside for i in _real(op.outputs)}
     waiting = [*graph.outputs, *(i for inputs, _ in borders for i in inputs)]
     found: set[int] = set()
     while waiting:
