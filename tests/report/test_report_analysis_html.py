@@ -164,6 +164,9 @@ def test_a_browser_draws_the_arena(tmp_path: Path) -> None:
     assert bars(drawn) == 6 + 8
     assert drawn.count('class="trace scatter') == 2, "the sum of live bytes"
     assert "<title>a.tflite, b.tflite</title>" in drawn
+    buttons = set(re.findall(r'data-title="([^"]+)"', drawn))
+    assert "Zoom in" in buttons
+    assert not {name for name in buttons if "hare" in name or "loud" in name}, "no button sends the file's data away"
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
