@@ -22,13 +22,20 @@ from edgeflex_tflite.graph import Graph, Op
 class Kernel(Enum):
     """What runs an op."""
 
-    XNNPACK = "XNNPACK's kernels, behind one node for a whole partition"
-    OPTIMIZED = "a built-in kernel written for speed"
-    REFERENCE = "a built-in kernel of plain loops"
-    MEMORY = "a built-in kernel that computes nothing while the model runs: it copies, keeps or renames memory"
-    CONTROL = "a built-in kernel that runs other graphs of the file"
-    CUSTOM = "a kernel that the program must bring along"
-    UNKNOWN = "a built-in kernel that was never looked up"
+    XNNPACK = "xnnpack"
+    """XNNPACK's kernels, behind one node for a whole partition."""
+    OPTIMIZED = "optimized"
+    """A built-in kernel written for speed."""
+    REFERENCE = "reference"
+    """A built-in kernel of plain loops."""
+    MEMORY = "memory"
+    """A built-in kernel that computes nothing while the model runs: it copies, keeps or renames memory."""
+    CONTROL = "control"
+    """A built-in kernel that runs other graphs of the file."""
+    CUSTOM = "custom"
+    """A kernel that the program must bring along."""
+    UNKNOWN = "unknown"
+    """A built-in kernel that was never looked up."""
 
 
 @dataclass(frozen=True)

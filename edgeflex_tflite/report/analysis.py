@@ -203,13 +203,13 @@ def _ops_table(graph: GraphAnalysis) -> str:
     macs = {op.op: op for op in graph.macs.ops}
     rows: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
     for name, version, place in zip(graph.op_names, graph.op_versions, graph.placement.ops, strict=True):
-        row = rows[f"{name} v{version}", place.kernel.name]
+        row = rows[f"{name} v{version}", place.kernel.value]
         row[0] += 1
         row[1] += macs[place.op].macs if place.op in macs else 0
     ranked = sorted(rows.items(), key=lambda item: (-item[1][1], -item[1][0]))
     total = max(graph.macs.total, 1)
     table = [
-        (name, kernel.lower(), count, f"{m / 1e6:.2f}" if m else "", f"{m / total:.1%}" if m else "")
+        (name, kernel, count, f"{m / 1e6:.2f}" if m else "", f"{m / total:.1%}" if m else "")
         for (name, kernel), (count, m) in ranked
     ]
     headers = ("operator", "runs on", "count", "M MACs", "share")
@@ -263,7 +263,7 @@ def placement_line(graph: GraphAnalysis) -> str:
         by_kernel[op.kernel] += macs.get(op.op, 0)
     total = max(graph.macs.total, 1)
     counts = [
-        f"{kernel.name.lower()} {placed.counts[kernel]} ops ({by_kernel[kernel] / total:.0%} of MACs)"
+        f"{kernel.value} {placed.counts[kernel]} ops ({by_kernel[kernel] / total:.0%} of MACs)"
         for kernel in Kernel
         if kernel in placed.counts
     ]

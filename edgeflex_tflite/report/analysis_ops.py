@@ -29,7 +29,7 @@ def op_rows(a: Analysis, graph: GraphAnalysis) -> list[Row]:
                 f"{count.macs / 1e6:.2f}" if count else "",
                 count.arithmetic.value if count else "",
                 f"{live[place.op]:,}" if place.op < len(live) else "",
-                place.kernel.name.lower() + ("" if place.partition is None else f" {place.partition}"),
+                place.kernel.value + ("" if place.partition is None else f" {place.partition}"),
                 place.reason,
                 _forecast(forecasts.get(place.op)),
             )

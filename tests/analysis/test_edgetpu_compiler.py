@@ -14,8 +14,8 @@ from edgeflex_tflite.analysis.edgetpu_compiler import (
     compile_for_edgetpu,
     parse,
 )
-from edgeflex_tflite.errors import UserError
 from edgeflex_tflite.artifacts import NotMeasured
+from edgeflex_tflite.errors import UserError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "edgetpu_compiler"
 

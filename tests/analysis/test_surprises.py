@@ -198,6 +198,7 @@ PAIRS: list[tuple[str, Build, Build]] = [
     ("per-channel-activation", dense(output_scales=3), dense("FLOAT32", output_scales=3)),
     ("saturation", copied("QUANTIZE", 0.5, 0.4), copied("QUANTIZE", 0.4, 0.5)),
     ("saturation", copied("QUANTIZE", 0.5, 0.5, zero_out=5), copied("QUANTIZE", 0.5, 0.5, zero_out=1)),
+    ("saturation", copied("QUANTIZE", 0.5, 0.5, zero_out=-5), copied("QUANTIZE", 0.5, 0.5, zero_out=-1)),
     ("saturation", copied("QUANTIZE", 0.5, 0.4), copied("LOGISTIC", 0.5, 0.4)),
     ("dynamic-tensors", sized("TILE", by_a_constant=False), sized("TILE", by_a_constant=True)),
     ("dynamic-tensors", sized("RESHAPE", by_a_constant=False), sized("RESHAPE", by_a_constant=True)),

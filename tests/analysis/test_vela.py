@@ -21,8 +21,8 @@ from edgeflex_tflite.analysis.vela import (
     read_reports,
     vela_command,
 )
-from edgeflex_tflite.errors import UserError
 from edgeflex_tflite.artifacts import NotMeasured
+from edgeflex_tflite.errors import UserError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "vela"
 
