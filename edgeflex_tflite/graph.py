@@ -6,7 +6,7 @@ import math
 import mmap
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -321,9 +321,11 @@ def _tensor(index: int, table: Any, constants: list[memoryview | None]) -> Tenso
         quantization=_quantization(table.Quantization()),
         sparse_ledger_bytes=_ledger_bytes(table.Sparsity()),
     )
-    if tensor.data is not None and not tensor.is_sparse and len(tensor.data) < tensor.bytes:
-        raise ValueError(f"tensor {index} has {len(tensor.data)} of its {tensor.bytes} bytes")
-    return tensor
+    if tensor.data is None or tensor.is_sparse or len(tensor.data) >= tensor.bytes:
+        return tensor
+    if not tensor.data:  # old converters write empty buffers for tensors that are computed
+        return replace(tensor, data=None)
+    raise ValueError(f"tensor {index} has {len(tensor.data)} of its {tensor.bytes} bytes")
 
 
 def _quantization(table: Any) -> Quantization | None:

@@ -6,8 +6,10 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+import flatbuffers
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
@@ -209,6 +211,32 @@ def negative() -> bytes:
 def test_a_damaged_file_is_refused_by_what_is_wrong_with_it(content: bytes, what: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"is a damaged .tflite flatbuffer .*{what}"):
         analyzed(content, tmp_path)
+
+
+def with_empty_buffers(content: bytes) -> bytes:
+    """As old converters write files: an empty buffer for each tensor that is computed."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+    for tensor in model.subgraphs[0].tensors:
+        if not tensor.buffer:
+            model.buffers.append(schema.BufferT())
+            model.buffers[-1].data, tensor.buffer = np.zeros(0, np.uint8), len(model.buffers) - 1
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def test_a_tensor_with_an_empty_buffer_is_computed(tmp_path: Path) -> None:
+    plain, old = (analyzed(c, tmp_path) for c in (FILES["chain"], with_empty_buffers(FILES["chain"])))
+    assert old.main == plain.main
+    assert old.inventory.weights == plain.inventory.weights
+
+
+def test_a_constant_without_elements_stays_a_constant(tmp_path: Path) -> None:
+    """As the shape of a scalar, to which a RESHAPE goes."""
+    t = Tiny()
+    x, y = t.tensor(1), t.tensor()
+    t.op("RESHAPE", [x, t.constant([], "INT32")], [y])
+    assert analyzed(t.build([x], [y]), tmp_path).surprises == ()
 
 
 @settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
