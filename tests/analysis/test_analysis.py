@@ -239,7 +239,7 @@ def test_a_constant_without_elements_stays_a_constant(tmp_path: Path) -> None:
     assert analyzed(t.build([x], [y]), tmp_path).surprises == ()
 
 
-@settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from(sorted(FILES)), data=st.data())
 def test_a_changed_file_is_analyzed_or_refused(name: str, data: st.DataObject, tmp_path: Path) -> None:
     content = bytearray(FILES[name])

@@ -156,14 +156,17 @@ def bars(drawn: str) -> int:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
-def test_a_browser_draws_the_arena(tmp_path: Path) -> None:
-    """Two files: all boxes of both, and nothing to complain of."""
-    found = [analyzed(chain(5, EVIL), tmp_path / "a.tflite"), analyzed(chain(7), tmp_path / "b.tflite")]
+def test_a_browser_draws_the_arenas(quantized_vit: Callable[[str], Path], tmp_path: Path) -> None:
+    """Three files: all boxes of all, and nothing to complain of."""
+    transformer = analyze_file(quantized_vit("static_wi8_ai8"))
+    found = [analyzed(chain(5, EVIL), tmp_path / "a.tflite"), analyzed(chain(7), tmp_path / "b.tflite"), transformer]
     drawn, said = opened(analysis_html(found), tmp_path)
     assert said == []
-    assert bars(drawn) == 6 + 8
-    assert drawn.count('class="trace scatter') == 2, "the sum of live bytes"
-    assert "<title>a.tflite, b.tflite</title>" in drawn
+    buffers = sum(not one.persistent and one.bytes > 0 for one in transformer.main.arena.allocations)
+    assert buffers > 100
+    assert bars(drawn) == 6 + 8 + buffers
+    assert drawn.count('class="trace scatter') == 3, "the sum of live bytes"
+    assert "<title>a.tflite, b.tflite, static_wi8_ai8.tflite</title>" in drawn
     buttons = set(re.findall(r'data-title="([^"]+)"', drawn))
     assert "Zoom in" in buttons
     assert not {name for name in buttons if "hare" in name or "loud" in name}, "no button sends the file's data away"
@@ -174,11 +177,3 @@ def test_a_browser_that_complains_is_heard(tmp_path: Path) -> None:
     drawn, said = opened("<!doctype html><script>nothing.at.all()</script>", tmp_path)
     assert bars(drawn) == 0
     assert "nothing is not defined" in "".join(said)
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
-def test_a_browser_draws_a_vision_transformer(quantized_vit: Callable[[str], Path], tmp_path: Path) -> None:
-    found = analyze_file(quantized_vit("static_wi8_ai8"))
-    drawn, said = opened(analysis_html([found]), tmp_path)
-    assert said == []
-    assert bars(drawn) == sum(not one.persistent and one.bytes > 0 for one in found.main.arena.allocations) > 100
