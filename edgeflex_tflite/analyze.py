@@ -72,7 +72,16 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
     if values.output:
         write_bytes(Path(values.output), text.encode())
     else:
-        print(text)
+        _show(text)
+
+
+def _show(text: str) -> None:
+    """Print what the terminal's encoding has; a reader that stops early, as `head` does, is no error."""
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        print(text.encode(encoding, "replace").decode(encoding), flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _check_output(output: Path, files: list[str]) -> None:

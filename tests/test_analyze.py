@@ -254,6 +254,23 @@ def test_what_is_written_is_what_the_terminal_shows(form: str, model: Path, run:
     assert sorted(files(tmp_path)) == ["model.tflite", "out"]
 
 
+def test_a_reader_that_stops_early_is_no_error(model: Path) -> None:
+    """As in `analyze model.tflite | head -1`."""
+    command = [sys.executable, "-m", "edgeflex_tflite.analyze", *QUIET, str(model)]
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert (process.wait(timeout=120), process.stderr.read()) == (0, b"")
+
+
+def test_a_terminal_without_bars_gets_the_rest(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    outcome = run_apart(*QUIET, model, cwd=model.parent)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "over 2 ops |??|" in outcome.out
+
+
 def test_html_is_one_page(model: Path, run: Run) -> None:
     page = run(*QUIET, "--format=html", model).out
     assert page.startswith("<!doctype html>")
