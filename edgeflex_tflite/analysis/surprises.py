@@ -21,13 +21,16 @@ MOST_NAMED = 5
 FLATBUFFER_LIMIT_BYTES = 2**31 - 1
 
 _EIGHT_BIT = {"INT8": (-128, 127), "UINT8": (0, 255), "INT16": (-32768, 32767)}
-_KEEPS_VALUES = frozenset(
+_RESCALES = frozenset({"QUANTIZE", "CONCATENATION"})
+"""Ops that pass values on and may change their scale."""
+_COPIES = frozenset(
     {
-        "RESHAPE", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V", "CONCATENATION", "PACK", "UNPACK",
-        "SQUEEZE", "EXPAND_DIMS", "GATHER", "GATHER_ND", "TILE", "MAX_POOL_2D", "PAD", "MIRROR_PAD", "BROADCAST_TO",
-        "QUANTIZE", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE", "REVERSE_V2", "REDUCE_MAX", "REDUCE_MIN",
+        "RESHAPE", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V", "PACK", "UNPACK", "SQUEEZE",
+        "EXPAND_DIMS", "GATHER", "GATHER_ND", "TILE", "MAX_POOL_2D", "PAD", "MIRROR_PAD", "BROADCAST_TO", "SPACE_TO_DEPTH",
+        "DEPTH_TO_SPACE", "REVERSE_V2", "REDUCE_MAX", "REDUCE_MIN",
     }
 )  # fmt: skip
+"""Ops whose kernels move integers and look at no scale."""
 _CLIP_STEPS = 1.0
 """A range may end so many steps of the output short of the input's: the rounding of its ends."""
 _FLOATS = frozenset({"FLOAT32", "FLOAT16"})
@@ -71,7 +74,16 @@ def find_surprises(
     """
     found = list(_of_file(model, runtime))
     for graph, count, plan, placement in zip(model.graphs, macs, plans, placements, strict=True):
-        for look in (_rank, _custom_ops, _open_shapes, _half_floats, _dequantized_weights, _per_channel, _saturation):
+        for look in (
+            _rank,
+            _custom_ops,
+            _open_shapes,
+            _half_floats,
+            _dequantized_weights,
+            _per_channel,
+            _saturation,
+            _scale_mismatch,
+        ):
             found += look(graph)
         found += _beyond_the_plan(graph, plan)
         found += _holes(graph, count)
@@ -161,7 +173,7 @@ def _per_channel(graph: Graph) -> Iterator[Surprise]:
 
 
 def _saturation(graph: Graph) -> Iterator[Surprise]:
-    found = [(op, share) for op in graph.ops if op.name in _KEEPS_VALUES for share in _clipped(graph, op) if share > 0]
+    found = [(op, share) for op in graph.ops if op.name in _RESCALES for share in _clipped(graph, op) if share > 0]
     if found:
         op, share = max(found, key=lambda item: item[1])
         ops = [op for op, _ in found]
@@ -170,6 +182,21 @@ def _saturation(graph: Graph) -> Iterator[Surprise]:
             "values beyond are clipped; calibrate on more images, or with min and max instead of averages"
         )
         yield _surprise("saturation", graph, ops, text)
+
+
+def _scale_mismatch(graph: Graph) -> Iterator[Surprise]:
+    ops = [op for op in graph.ops if op.name in _COPIES and len(_scales(graph, op)) > 1]
+    if ops:
+        text = (
+            f"{len(ops)} ops ({_names(ops)}) move integers between tensors of different scales: the values change, or "
+            "the kernel refuses; quantize both sides alike"
+        )
+        yield _surprise("scale-mismatch", graph, ops, text)
+
+
+def _scales(graph: Graph, op: Op) -> set[tuple[float, float, float]]:
+    """All different ranges among an op's computed quantized tensors."""
+    return {found for tensor in _computed(graph, op) if (found := _range(tensor)) is not None}
 
 
 def _beyond_the_plan(graph: Graph, plan: ArenaPlan) -> Iterator[Surprise]:

@@ -23,8 +23,8 @@ from tests.tiny import Tiny
 
 KINDS = {
     "rank", "op-version", "custom-op", "open-shape", "fp16-computes-in-fp32", "dequantized-weights",
-    "per-channel-linear", "per-channel-activation", "saturation", "dynamic-tensors", "unplanned-scratch", "float-hole",
-    "reference-kernel", "file-size",
+    "per-channel-linear", "per-channel-activation", "saturation", "scale-mismatch", "dynamic-tensors",
+    "unplanned-scratch", "float-hole", "reference-kernel", "file-size",
 }  # fmt: skip
 
 Build = Callable[[Tiny], Sequence[int]]
@@ -200,6 +200,8 @@ PAIRS: list[tuple[str, Build, Build]] = [
     ("saturation", copied("QUANTIZE", 0.5, 0.5, zero_out=5), copied("QUANTIZE", 0.5, 0.5, zero_out=1)),
     ("saturation", copied("QUANTIZE", 0.5, 0.5, zero_out=-5), copied("QUANTIZE", 0.5, 0.5, zero_out=-1)),
     ("saturation", copied("QUANTIZE", 0.5, 0.4), copied("LOGISTIC", 0.5, 0.4)),
+    ("scale-mismatch", copied("MAX_POOL_2D", 0.5, 0.4), copied("MAX_POOL_2D", 0.5, 0.5)),
+    ("scale-mismatch", copied("MAX_POOL_2D", 0.5, 0.5, zero_out=5), copied("QUANTIZE", 0.5, 0.5, zero_out=5)),
     ("dynamic-tensors", sized("TILE", by_a_constant=False), sized("TILE", by_a_constant=True)),
     ("dynamic-tensors", sized("RESHAPE", by_a_constant=False), sized("RESHAPE", by_a_constant=True)),
     ("unplanned-scratch", named("CUSTOM", "MyRelu"), named("RELU")),
