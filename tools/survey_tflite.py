@@ -26,8 +26,8 @@ from edgeflex_tflite.analysis.analysis import Analysis, analyze_file
 from edgeflex_tflite.analysis.kernels import Kernel
 from edgeflex_tflite.analysis.partition import runtime_partitions
 from edgeflex_tflite.errors import UserError
-from edgeflex_tflite.graph import load_graphs
 from edgeflex_tflite.memory import ArenaPlan, measure_arena
+from edgeflex_tflite.parse import load_graphs
 
 PACKAGES = (
     "mediapipe==0.10.21",

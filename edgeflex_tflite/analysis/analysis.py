@@ -13,10 +13,10 @@ from edgeflex_tflite.analysis.macs import Arithmetic, MacCount, count_macs
 from edgeflex_tflite.analysis.surprises import Surprise, find_surprises
 from edgeflex_tflite.analysis.versions import RuntimeNeeds, release, runtime_needs
 from edgeflex_tflite.files import sha256_of_file
-from edgeflex_tflite.graph import load_file
 from edgeflex_tflite.memory import ArenaPlan
 from edgeflex_tflite.memory.control import adapt_callees
 from edgeflex_tflite.memory.planner import plan_graph
+from edgeflex_tflite.parse import load_file
 
 
 @dataclass(frozen=True)

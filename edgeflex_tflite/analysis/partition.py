@@ -14,7 +14,8 @@ from typing import Any
 
 from edgeflex_tflite.analysis.kernels import Partition
 from edgeflex_tflite.errors import UserError
-from edgeflex_tflite.graph import OPTIONAL, UNSIZED_DTYPES, Graph, load_graphs
+from edgeflex_tflite.graph import OPTIONAL, UNSIZED_DTYPES, Graph
+from edgeflex_tflite.parse import load_graphs
 
 _Edge = tuple[set[int], set[int]]
 """Tensors that come in, constants too, and tensors that go out."""

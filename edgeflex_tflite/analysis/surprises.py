@@ -26,8 +26,8 @@ _RESCALES = frozenset({"QUANTIZE", "CONCATENATION"})
 _COPIES = frozenset(
     {
         "RESHAPE", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V", "PACK", "UNPACK", "SQUEEZE",
-        "EXPAND_DIMS", "GATHER", "GATHER_ND", "TILE", "MAX_POOL_2D", "PAD", "MIRROR_PAD", "BROADCAST_TO", "SPACE_TO_DEPTH",
-        "DEPTH_TO_SPACE", "REVERSE_V2", "REDUCE_MAX", "REDUCE_MIN",
+        "EXPAND_DIMS", "GATHER", "GATHER_ND", "TILE", "MAX_POOL_2D", "PAD", "MIRROR_PAD", "BROADCAST_TO",
+        "SPACE_TO_DEPTH", "DEPTH_TO_SPACE", "REVERSE_V2", "REDUCE_MAX", "REDUCE_MIN",
     }
 )  # fmt: skip
 """Ops whose kernels move integers and look at no scale."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeflex_tflite.graph import Graph, load_graphs
+from edgeflex_tflite.graph import Graph
 from edgeflex_tflite.memory.control import adapt_callees, callees
 from edgeflex_tflite.memory.homes import Home
 from edgeflex_tflite.memory.lifetimes import FOREVER, Lifetime, lifetimes
@@ -14,6 +14,7 @@ from edgeflex_tflite.memory.placement import Placed, Request, extent_bytes, plac
 from edgeflex_tflite.memory.plan import Allocation, ArenaPlan
 from edgeflex_tflite.memory.prepare import Prepared, prepare, real_indices
 from edgeflex_tflite.memory.sharing import shared_buffers
+from edgeflex_tflite.parse import load_graphs
 
 _PLANNED = (Home.ARENA, Home.PERSISTENT)
 

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from edgeflex_tflite.errors import UserError
-from edgeflex_tflite.graph import PACKED_DTYPES, UNSIZED_DTYPES, Graph, load_graphs, tensor_bytes
+from edgeflex_tflite.graph import PACKED_DTYPES, UNSIZED_DTYPES, Graph, tensor_bytes
 from edgeflex_tflite.memory.control import adapt_callees
 from edgeflex_tflite.memory.homes import Home
 from edgeflex_tflite.memory.placement import ALIGNMENT_BYTES
 from edgeflex_tflite.memory.prepare import prepare
+from edgeflex_tflite.parse import load_graphs
 
 Span = tuple[int, int]
 """Address and bytes."""

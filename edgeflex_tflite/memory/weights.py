@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from edgeflex_tflite.graph import load_graphs
+from edgeflex_tflite.parse import load_graphs
 
 
 def weight_bytes_by_dtype(model: bytes | str | Path) -> dict[str, int]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeflex_tflite.errors import UserError
-from edgeflex_tflite.graph import load_file
+from edgeflex_tflite.parse import load_file
 from edgeflex_tflite.targets.adb import Adb, choose, find_adb
 from edgeflex_tflite.targets.adb_errors import StorageFullError, WrongBinaryError
 from edgeflex_tflite.targets.android_device import DeviceFacts, read_clock, read_facts, read_free_bytes, read_heat

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from edgeflex_tflite.errors import UserError
-from edgeflex_tflite.graph import load_graphs
+from edgeflex_tflite.parse import load_graphs
 from edgeflex_tflite.targets.config import RuntimeConfig
 
 COMPILED_OP = "edgetpu-custom-op"

@@ -13,7 +13,7 @@ import psutil
 from edgeflex_tflite.artifacts import NotMeasured
 from edgeflex_tflite.errors import UserError
 from edgeflex_tflite.files import sha256_of_file
-from edgeflex_tflite.graph import load_graphs
+from edgeflex_tflite.parse import load_graphs
 from edgeflex_tflite.targets import protocol as timing
 from edgeflex_tflite.targets.apart import Apart
 from edgeflex_tflite.targets.config import Protocol, RuntimeConfig

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from edgeflex_tflite.artifacts import NotMeasured
 from edgeflex_tflite.errors import UserError
-from edgeflex_tflite.graph import load_graphs
 from edgeflex_tflite.memory import allocated_bytes
+from edgeflex_tflite.parse import load_graphs
 from edgeflex_tflite.targets.config import RuntimeConfig
 from edgeflex_tflite.targets.measurement import Memory
 from edgeflex_tflite.targets.process_memory import heap_bytes, reset_peak, resident

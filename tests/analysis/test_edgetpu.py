@@ -11,7 +11,7 @@ import pytest
 from edgeflex_tflite.analysis.edgetpu import AFTER_CPU, REFUSED, EdgeTpuForecast, forecast, rules
 from edgeflex_tflite.analysis.edgetpu_limits import LIMITS
 from edgeflex_tflite.errors import UserError
-from edgeflex_tflite.graph import load_graphs
+from edgeflex_tflite.parse import load_graphs
 from tests.tiny import Tiny
 
 MIB = 2**20

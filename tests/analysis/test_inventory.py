@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeflex_tflite.analysis.inventory import Inventory, OpCount, Port, WeightGroup, take_inventory
-from edgeflex_tflite.graph import load_file
 from edgeflex_tflite.memory import weight_bytes_by_dtype, weights_bytes
+from edgeflex_tflite.parse import load_file
 from tests.tiny import Tiny
 
 

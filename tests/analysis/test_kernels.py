@@ -14,7 +14,7 @@ from kernel_graphs import GRAPHS, custom
 from edgeflex_tflite.analysis.kernels import Kernel, OpPlacement, place_ops
 from edgeflex_tflite.analysis.partition import runtime_partitions
 from edgeflex_tflite.analysis.xnnpack import condition_name, kernel_table
-from edgeflex_tflite.graph import load_graphs
+from edgeflex_tflite.parse import load_graphs
 from tests.tiny import Tiny
 
 SEEN = "runtime partition, ai-edge-litert 2.3.0"

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from edgeflex_tflite.analysis.macs import Arithmetic, MacCount, count_macs
 from edgeflex_tflite.errors import UserError
-from edgeflex_tflite.graph import load_graphs
+from edgeflex_tflite.parse import load_graphs
 from tests.tiny import Tiny
 
 small = st.integers(1, 4)

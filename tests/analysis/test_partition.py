@@ -14,7 +14,7 @@ import pytest
 from edgeflex_tflite.analysis.kernels import Kernel, Placement, place_ops
 from edgeflex_tflite.analysis.partition import RuntimePartitions, runtime_partitions
 from edgeflex_tflite.errors import UserError
-from edgeflex_tflite.graph import load_graphs
+from edgeflex_tflite.parse import load_graphs
 from tests.tiny import Tiny
 
 FORMS = {

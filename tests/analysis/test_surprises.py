@@ -16,9 +16,10 @@ from edgeflex_tflite.analysis.kernels import place_ops
 from edgeflex_tflite.analysis.macs import count_macs
 from edgeflex_tflite.analysis.surprises import FLATBUFFER_LIMIT_BYTES, Surprise, find_surprises
 from edgeflex_tflite.errors import UserError
-from edgeflex_tflite.graph import Model, load_file
+from edgeflex_tflite.graph import Model
 from edgeflex_tflite.memory.control import adapt_callees
 from edgeflex_tflite.memory.planner import plan_graph
+from edgeflex_tflite.parse import load_file
 from tests.tiny import Tiny
 
 KINDS = {

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from edgeflex_tflite.analysis.versions import RuntimeNeeds, newer_than, release, runtime_needs
 from edgeflex_tflite.errors import UserError
-from edgeflex_tflite.graph import Graph, load_graphs
+from edgeflex_tflite.graph import Graph
+from edgeflex_tflite.parse import load_graphs
 from tests.tiny import Tiny
 
 

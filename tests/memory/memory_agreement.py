@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeflex_tflite.graph import UNSIZED_DTYPES, Graph, load_graphs
+from edgeflex_tflite.graph import UNSIZED_DTYPES, Graph
 from edgeflex_tflite.memory import Allocation, ArenaMeasurement, ArenaPlan, measure_arena, plan_arena
 from edgeflex_tflite.memory.runtime import Block
+from edgeflex_tflite.parse import load_graphs
 
 
 def differences(path: Path, *, graph: int = 0, num_threads: int = 1) -> list[str]:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from memory_agreement import differences
 
-from edgeflex_tflite.graph import load_graphs
 from edgeflex_tflite.memory import measure_arena, plan_arena
 from edgeflex_tflite.memory.homes import Home
 from edgeflex_tflite.memory.prepare import prepare
+from edgeflex_tflite.parse import load_graphs
 from tests.tiny import Tiny
 
 FOUR, OTHER, COUNTS = np.arange(4.0), np.ones(4), np.arange(1, 5)

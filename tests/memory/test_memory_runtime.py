@@ -12,10 +12,10 @@ import pytest
 from memory_agreement import differences, resized
 
 from edgeflex_tflite.errors import UserError
-from edgeflex_tflite.graph import load_graphs
 from edgeflex_tflite.memory import measure_arena, plan_arena
 from edgeflex_tflite.memory.homes import Home
 from edgeflex_tflite.memory.runtime import Block, cluster, heap_tensors
+from edgeflex_tflite.parse import load_graphs
 
 FORMS = [
     "float",

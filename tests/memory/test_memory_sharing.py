@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from memory_agreement import differences
 
-from edgeflex_tflite.graph import load_graphs
 from edgeflex_tflite.memory import plan_arena
 from edgeflex_tflite.memory.lifetimes import FOREVER, Lifetime, lifetimes
 from edgeflex_tflite.memory.prepare import Prepared, prepare
 from edgeflex_tflite.memory.sharing import shared_buffers
+from edgeflex_tflite.parse import load_graphs
 from tests.tiny import Tiny
 
 

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeflex_tflite.errors import UserError
-from edgeflex_tflite.graph import load_graphs, tensor_bytes
+from edgeflex_tflite.graph import tensor_bytes
 from edgeflex_tflite.memory import plan_arena, weight_bytes_by_dtype, weights_bytes
+from edgeflex_tflite.parse import load_graphs
 from tests.tiny import Tiny
 
 
