@@ -54,14 +54,14 @@ class BlockCut:
     Attributes:
         width, dense_width: hidden neurons after and before.
         predicted_error: mean squared error of the block's output that the allocation expects, over its mean square.
-        sensitivity: KL divergence of the logits for each unit of `predicted_error`.
+        predicted_divergence: KL divergence of the logits that the allocation expects of this cut alone.
         error_cut_alone, error: the same relative error as measured in the sweep, before and after compensation.
     """
 
     width: int
     dense_width: int
     predicted_error: float
-    sensitivity: float
+    predicted_divergence: float
     error_cut_alone: float | None = None
     error: float | None = None
 

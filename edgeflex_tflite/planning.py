@@ -60,7 +60,7 @@ def _saved(run: Design, widths: Sequence[int]) -> tuple[int, int]:
 
 
 def _planned_cut(curve: BlockCurve, width: int) -> BlockCut:
-    return BlockCut(width, curve.dense_width, curve.error[curve.dense_width - width].item(), curve.sensitivity)
+    return BlockCut(width, curve.dense_width, curve.error[curve.dense_width - width].item(), curve.cost(width))
 
 
 def _neuron_bytes(run: Design) -> list[int]:

@@ -20,7 +20,7 @@ LARGEST = 2**63
 
 CHOICES = {
     "precision": ("mixed", "fp32", "fp16", "int8_dynamic", "int8_static", "int8_full"),
-    "prune_score": ("energy", "mean_abs", "magnitude"),
+    "prune_score": ("obs", "energy", "flap", "mean_abs", "magnitude"),
     "input_layout": ("nhwc", "nchw"),
     "input_range": ("0-255", "0-1", "normalized"),
 }
@@ -37,8 +37,11 @@ class Recipe:
             `int8_full`.
         memory_budget_mb: weights plus planned arena of the written file, in units of 1,000,000 bytes; None: no budget.
         prune_ratio: share of all MLP neurons to cut; None: as few as the budget asks for.
-        prune_score: which neurons go first: `energy`, `mean_abs` (the paper's) or `magnitude`.
+        prune_score: which neurons go first: `obs` (one after the other, by what the kept ones cannot make up for),
+            `energy`, `flap`, `mean_abs` (the paper's) or `magnitude`.
         compensate: let the kept neurons take over, in closed form, what the cut ones did.
+        refit: behind the first cut, fit every MLP's output to the dense model's, in closed form.
+        mirror: prune on the mirror images of the calibration images too; not for text or digits.
         awq: search activation-aware scales for INT8 linears.
         fp16_sites, fp32_sites: regular expressions over site names; what they find is kept in that precision.
             `fp16_sites` has effect in `mixed` precision, `fp32_sites` in all.
@@ -55,8 +58,10 @@ class Recipe:
     precision: str = "mixed"
     memory_budget_mb: float | None = None
     prune_ratio: float | None = None
-    prune_score: str = "energy"
+    prune_score: str = "obs"
     compensate: bool = True
+    refit: bool = True
+    mirror: bool = False
     awq: bool = True
     fp16_sites: str = r"^(patch_embed|head)$"
     fp32_sites: str = ""
@@ -188,7 +193,7 @@ def _check_regexes(recipe: Recipe) -> None:
 
 PRESETS: dict[str, Recipe] = {
     "balanced": Recipe(),
-    "paper": Recipe(prune_score="mean_abs", compensate=False, prune_ratio=0.25),
+    "paper": Recipe(prune_score="mean_abs", compensate=False, refit=False, prune_ratio=0.25),
     "smallest": Recipe(precision="int8_dynamic", prune_ratio=0.5),
     "npu": Recipe(precision="int8_full"),
     "edgetpu": Recipe(precision="int8_full"),

@@ -49,7 +49,9 @@ def predict_needs(model: EdgeViT, recipe: Recipe, evaluation_images: int) -> Nee
     """Predict from sizes, and from the time of one image through the model on this machine."""
     weights = weights_bytes(model)
     calibration = recipe.calibration_samples
-    tokens = calibration * model.num_tokens * model.head.in_features * FLOAT_BYTES
+    tokens = (
+        (1 + recipe.mirror) * (1 + recipe.refit) * calibration * model.num_tokens * model.head.in_features * FLOAT_BYTES
+    )
     widest = max(block.mlp.width for block in model.blocks)
     moments = 4 * 8 * widest**2 if prunes(recipe) else 0
     image = _seconds_per_image(model)

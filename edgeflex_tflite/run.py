@@ -76,8 +76,12 @@ class Run(Design):
         """Normalized calibration images, `float32 [B, 3, H, W]`."""
         return (self.preprocessing.normalize(pixels) for pixels in self.data.calibration.pixels.split(TORCH_BATCH))
 
-    def calibration_tokens(self) -> Tokens:
-        return embed(self.dense, self.console.progress(list(self.calibration_batches()), "embed"))
+    def calibration_tokens(self, mirror: bool = False) -> Tokens:
+        """Residual stream before the first block; with `mirror`, then that of the mirror images."""
+        batches = list(self.calibration_batches())
+        if mirror:
+            batches += [batch.flip(-1) for batch in batches]
+        return embed(self.dense, self.console.progress(batches, "embed"))
 
 
 def design_file(model: nn.Module, preprocessing: Preprocessing, recipe: Recipe, threads: int) -> Design:

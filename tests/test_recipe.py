@@ -27,6 +27,8 @@ OTHERS = st.fixed_dictionaries(
     optional={name: st.sampled_from(choices) for name, choices in CHOICES.items()}
     | {
         "compensate": st.booleans(),
+        "refit": st.booleans(),
+        "mirror": st.booleans(),
         "awq": st.booleans(),
         "fp16_sites": st.sampled_from(["", r"^head$", "a|b"]),
         "fp32_sites": st.sampled_from(["", r"\.0\.", "ü"]),
@@ -42,7 +44,17 @@ OTHERS = st.fixed_dictionaries(
 
 
 def test_strategy_covers_every_field() -> None:
-    drawn = {*CHOICES, "compensate", "awq", "fp16_sites", "fp32_sites", "max_accuracy_drop", "calibration_samples"}
+    drawn = {
+        *CHOICES,
+        "compensate",
+        "refit",
+        "mirror",
+        "awq",
+        "fp16_sites",
+        "fp32_sites",
+        "max_accuracy_drop",
+        "calibration_samples",
+    }
     drawn |= {
         "eval_samples",
         "width_multiple",
@@ -82,7 +94,7 @@ def test_json_names_every_field_in_order() -> None:
 
 def test_hash_of_the_defaults() -> None:
     """Written down, so that a change of a default or of the form is a decision."""
-    assert Recipe().sha256 == "5008bee5e6cb3380b9fe25c6d7c17f8e493fc9148bd9674bb0da844ad6729023"
+    assert Recipe().sha256 == "688bceb5952fe3368f5bb5e0fb8751bdeeb41a1c227979b33d0f559a5140af2d"
 
 
 def test_hash_tells_recipes_apart() -> None:
@@ -138,7 +150,7 @@ def test_wrong_type(name: str, value: Any, kinds: str) -> None:
 
 BAD_VALUES = [
     ("precision", "int4", "precision is 'int4': choose one of mixed, fp32, fp16, int8_dynamic, int8_static, int8_full"),
-    ("prune_score", "taylor", "prune_score is 'taylor': choose one of energy, mean_abs, magnitude"),
+    ("prune_score", "taylor", "prune_score is 'taylor': choose one of obs, energy, flap, mean_abs, magnitude"),
     ("input_layout", "NHWC", "choose one of nhwc, nchw"),
     ("input_range", "0-2", "choose one of 0-255, 0-1, normalized"),
     ("memory_budget_mb", 0, "memory_budget_mb is 0: give a number above 0"),
@@ -224,7 +236,7 @@ def test_presets(name: str) -> None:
 def test_named_presets() -> None:
     assert set(PRESETS) == {"paper", "balanced", "smallest", "edgetpu", "npu"}
     paper = PRESETS["paper"]
-    assert (paper.prune_score, paper.compensate, paper.precision) == ("mean_abs", False, "mixed")
+    assert (paper.prune_score, paper.compensate, paper.refit, paper.precision) == ("mean_abs", False, False, "mixed")
 
 
 NOT_RECIPES: list[tuple[bytes, str]] = [

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from edgeflex_tflite.errors import UserError
+
+TINY = torch.finfo(torch.float64).tiny
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,18 +21,44 @@ class BlockCurve:
     Attributes:
         dense_width: hidden neurons today.
         error: `float64 [dense_width + 1]`, relative output error after k neurons are cut.
-        sensitivity: KL divergence of the logits for each unit of `error`.
+        divergence: `float64 [dense_width + 1]`, predicted KL divergence of the logits after k neurons of this block
+            alone are cut.
         neuron_bytes: bytes of weights that one neuron takes in the file.
     """
 
     dense_width: int
     error: Tensor
-    sensitivity: float
+    divergence: Tensor
     neuron_bytes: int
 
     def cost(self, width: int) -> float:
         """Predicted KL divergence of the logits when the block alone is cut to `width`."""
-        return self.sensitivity * self.error[self.dense_width - width].item()
+        return self.divergence[self.dense_width - width].item()
+
+
+def divergence_curve(error: Tensor, probes: Mapping[int, float]) -> Tensor:
+    """KL divergence of the logits for every number of neurons cut, from a few that were measured.
+
+    Between two of them it grows as the block's output error does; a measurement below an earlier one is noise, and
+    counts as that one. Behind the last it goes on as it came.
+
+    Args:
+        error: `float64 [p + 1]`, output error after k neurons are cut, growing from 0.
+        probes: `{k: KL divergence}`, each k at least 1.
+
+    Returns:
+        `float64 [p + 1]`.
+    """
+    divergence = torch.zeros_like(error)
+    begin, reached = 0, 0.0
+    ends = sorted(probes)
+    for number, end in enumerate(ends, 1):
+        last = len(error) - 1 if number == len(ends) else end
+        found = max(probes[end], reached)
+        grown = (error[begin : last + 1] - error[begin]) / (error[end] - error[begin]).clamp_min(TINY)
+        divergence[begin : last + 1] = reached + (found - reached) * grown
+        begin, reached = end, found
+    return divergence
 
 
 def smallest_width(dense_width: int, multiple: int) -> int:
@@ -77,4 +106,4 @@ def bytes_for_ratio(curves: list[BlockCurve], ratio: float) -> int:
 
 def relative(error: Tensor, output_square: float) -> Tensor:
     """An error curve over the mean square of the block's output."""
-    return error / max(output_square, torch.finfo(torch.float64).tiny)
+    return error / max(output_square, TINY)

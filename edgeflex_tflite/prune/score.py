@@ -8,12 +8,19 @@ import torch
 from torch import Tensor
 
 from edgeflex_tflite.models.edge import Mlp
+from edgeflex_tflite.prune.compensate import ridge
+from edgeflex_tflite.prune.obs import obs_order
 from edgeflex_tflite.prune.statistics import HiddenMoments
 
 
 def energy(mlp: Mlp, moments: HiddenMoments) -> Tensor:
     """`E[x_j^2] ||W2[:, j]||^2`: what the neuron adds to the squared output by itself."""
     return moments.second.diagonal() * mlp.fc2.weight.double().square().sum(0)
+
+
+def flap(mlp: Mlp, moments: HiddenMoments) -> Tensor:
+    """`Var(x_j) ||W2[:, j]||^2`: what is lost when the bias takes over the neuron's mean (FLAP, arXiv 2312.11983)."""
+    return moments.covariance.diagonal() * mlp.fc2.weight.double().square().sum(0)
 
 
 def mean_abs(_: Mlp, moments: HiddenMoments) -> Tensor:
@@ -31,11 +38,22 @@ def magnitude(mlp: Mlp, _: HiddenMoments) -> Tensor:
 
 SCORES: dict[str, Callable[[Mlp, HiddenMoments], Tensor]] = {
     "energy": energy,
+    "flap": flap,
     "mean_abs": mean_abs,
     "magnitude": magnitude,
 }
 
 
+OBS = "obs"
+
+
 def keep_order(mlp: Mlp, moments: HiddenMoments, score: str) -> Tensor:
-    """Neurons from the most to the least important, `int64 [p]`; ties by index."""
+    """Neurons from the most to the least important, `int64 [p]`; ties by index.
+
+    `obs` is no score of single neurons: it cuts one after the other, and looks anew each time.
+    """
+    if score == OBS:
+        sigma = moments.covariance
+        hessian = sigma + ridge(sigma, moments.rows) * torch.eye(len(sigma), dtype=sigma.dtype)
+        return obs_order(mlp.fc2.weight.double(), hessian)[0].flip(0)
     return torch.argsort(SCORES[score](mlp, moments), descending=True, stable=True)

@@ -13,21 +13,22 @@ from torch.nn import functional as F
 from edgeflex_tflite.artifacts import BlockCut, PrunePlan
 from edgeflex_tflite.models.edge import Block, EdgeViT, Mlp
 from edgeflex_tflite.profiling.blocks import Progress, Tokens, advance, logits_from, mlp_inputs, no_progress, subset
-from edgeflex_tflite.prune.allocate import BlockCurve, relative
+from edgeflex_tflite.prune.allocate import BlockCurve, divergence_curve, relative
 from edgeflex_tflite.prune.compensate import error_curve
 from edgeflex_tflite.prune.cut import cut_mlp
+from edgeflex_tflite.prune.refit import refit
 from edgeflex_tflite.prune.score import keep_order
 from edgeflex_tflite.prune.statistics import HiddenMoments
 from edgeflex_tflite.recipe import Recipe
 
-PROBE_RATIO = 0.25
-"""Share of a block's neurons that is cut to see what the logits make of it."""
+PROBE_RATIOS = (0.25, 0.5, 0.7, 0.85, 0.95)
+"""Shares of a block's neurons that are cut to see what the logits make of it."""
 
 
 def measure_curves(
     model: EdgeViT, tokens: Tokens, recipe: Recipe, neuron_bytes: list[int], progress: Progress = no_progress
 ) -> list[BlockCurve]:
-    """One pass over the dense model: error against neurons cut, and the logits' sensitivity, for every block.
+    """One pass over the dense model: output error and divergence of the logits against neurons cut, for every block.
 
     Args:
         model: dense, in evaluation mode.
@@ -45,14 +46,21 @@ def measure_curves(
         outputs = advance(block, tokens)
         curve = error_curve(block.mlp.fc2.weight, moments, order, recipe.compensate)
         curve = relative(curve, _mean_square(outputs))
-        probe_width = max(1, math.floor(block.mlp.width * (1 - PROBE_RATIO)))
-        probe = _with_mlp(block, cut_mlp(block.mlp, moments, order, probe_width, recipe.compensate))
-        actual = logits_from(model, index + 1, advance(probe, subset(tokens, recipe.probe_samples)))
-        probe_error = max(curve[block.mlp.width - probe_width].item(), torch.finfo(torch.float64).tiny)
-        sensitivity = kl_divergence(expected, actual) / probe_error
-        curves.append(BlockCurve(block.mlp.width, curve, sensitivity, neuron_bytes[index]))
+        probes = {}
+        for width in _probe_widths(block.mlp.width):
+            probe = _with_mlp(block, cut_mlp(block.mlp, moments, order, width, recipe.compensate))
+            actual = logits_from(model, index + 1, advance(probe, subset(tokens, recipe.probe_samples)))
+            probes[block.mlp.width - width] = kl_divergence(expected, actual)
+        divergence = divergence_curve(curve, probes)
+        curves.append(BlockCurve(block.mlp.width, curve, divergence, neuron_bytes[index]))
         tokens = outputs
     return curves
+
+
+def _probe_widths(dense_width: int) -> list[int]:
+    """Widths to try, each narrower than the dense one."""
+    widths = {max(1, math.floor(dense_width * (1 - ratio))) for ratio in PROBE_RATIOS}
+    return sorted(widths - {dense_width}, reverse=True)
 
 
 def prune(
@@ -60,15 +68,32 @@ def prune(
 ) -> tuple[EdgeViT, PrunePlan]:
     """Cut every block to its planned width, front to back, on the outputs of the already cut blocks.
 
+    With `recipe.refit`, every MLP behind the first cut is also fitted to the dense model's stream.
+
     Returns:
         A new model, and the plan with each block's measured errors filled in.
     """
-    model = copy.deepcopy(model)
-    cuts = []
-    for block, planned in zip(progress(model.blocks, "prune blocks"), plan.cuts, strict=True):
+    smaller = copy.deepcopy(model)
+    cuts: list[BlockCut] = []
+    dense_tokens = tokens
+    for dense, block, planned in zip(model.blocks, progress(smaller.blocks, "prune blocks"), plan.cuts, strict=True):
+        changed = any(cut.width < cut.dense_width for cut in cuts)
+        if recipe.refit:
+            dense_tokens = advance(dense, dense_tokens)
+        if recipe.refit and changed:
+            _refit_(block, tokens, dense_tokens)
         cuts.append(_cut_block_(block, tokens, planned, recipe) if planned.width < planned.dense_width else planned)
         tokens = advance(block, tokens)
-    return model, dataclasses.replace(plan, cuts=tuple(cuts))
+    return smaller, dataclasses.replace(plan, cuts=tuple(cuts))
+
+
+@torch.inference_mode()
+def _refit_(block: Block, tokens: Tokens, wanted: Tokens) -> None:
+    """Fit the MLP's output to the dense model's stream after the block."""
+    moments = HiddenMoments(hidden for _, hidden in mlp_inputs(block, tokens))
+    pairs = ((hidden, target - x) for (x, hidden), target in zip(mlp_inputs(block, tokens), wanted, strict=True))
+    mlp = block.mlp
+    block.mlp = Mlp(mlp.fc1, mlp.act, refit(mlp.fc2, moments, pairs), mlp.gate)
 
 
 def _cut_block_(block: Block, tokens: Tokens, cut: BlockCut, recipe: Recipe) -> BlockCut:

@@ -8,14 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeflex_tflite.errors import UserError
-from edgeflex_tflite.prune.allocate import BlockCurve, allocate, bytes_for_ratio, relative, smallest_width
+from edgeflex_tflite.prune.allocate import (
+    BlockCurve,
+    allocate,
+    bytes_for_ratio,
+    divergence_curve,
+    relative,
+    smallest_width,
+)
 
 
 def curve(dense: int, errors: list[float], sensitivity: float = 1.0, neuron_bytes: int = 1) -> BlockCurve:
     """`errors[i]` is what cutting the neuron number i adds."""
     error = torch.cat([torch.zeros(1), torch.tensor(errors)]).double().cumsum(0)
     assert len(error) == dense + 1
-    return BlockCurve(dense, error, sensitivity, neuron_bytes)
+    return BlockCurve(dense, error, sensitivity * error, neuron_bytes)
 
 
 def level(dense: int, each: float, sensitivity: float = 1.0, neuron_bytes: int = 1) -> BlockCurve:
@@ -86,6 +93,35 @@ def test_cheapest_first(to_save: int, widths: tuple[int, int]) -> None:
 def test_cost_is_for_each_byte() -> None:
     """The second block's neurons cost twice and save three times as much."""
     assert allocate([level(8, 1.0, neuron_bytes=1), level(8, 2.0, neuron_bytes=3)], 1, 4) == (8, 4)
+
+
+@given(
+    dense=st.integers(2, 40),
+    seed=st.integers(0, 1000),
+    probes=st.dictionaries(st.floats(0.01, 1), st.floats(0, 10), min_size=1, max_size=5),
+)
+def test_divergence_goes_through_what_was_measured_and_never_falls(
+    dense: int, seed: int, probes: dict[float, float]
+) -> None:
+    errors = torch.rand(dense, generator=torch.Generator().manual_seed(seed)) + 0.01
+    error = curve(dense, errors.tolist()).error
+    measured = {max(1, round(share * dense)): found for share, found in probes.items()}
+    found = divergence_curve(error, measured)
+    assert found.shape == error.shape
+    assert found[0] == 0
+    assert bool((found.diff() >= -1e-9).all())
+    most = 0.0
+    for k in sorted(measured):
+        most = max(most, measured[k])
+        assert found[k].item() == pytest.approx(most, abs=1e-9)
+
+
+def test_divergence_between_two_measurements_follows_the_error() -> None:
+    error = torch.tensor([0.0, 1.0, 2.0, 6.0, 10.0], dtype=torch.float64)
+    assert divergence_curve(error, {2: 4.0, 4: 12.0}).tolist() == [0, 2, 4, 8, 12]
+    assert divergence_curve(error, {2: 4.0}).tolist() == [0, 2, 4, 12, 20], "it goes on as it came"
+    assert divergence_curve(error, {2: 4.0, 4: 3.0}).tolist() == [0, 2, 4, 4, 4], "a fall is noise"
+    assert divergence_curve(error, {}).tolist() == [0] * 5
 
 
 def test_cost_counts_sensitivity() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from edgeflex_tflite.models.edge import Mlp
-from edgeflex_tflite.prune.score import SCORES, keep_order
+from edgeflex_tflite.prune.score import OBS, SCORES, keep_order
 from edgeflex_tflite.prune.statistics import HiddenMoments
 from edgeflex_tflite.recipe import CHOICES
 
@@ -31,6 +31,7 @@ HIDDEN = torch.tensor([[1.0, -2.0, 0.5], [3.0, 2.0, -0.5]])
 GOLDEN = [
     ("energy", False, [5 * 2, 4 * 4, 0.25 * 100]),
     ("energy", True, [5 * 2, 4 * 4, 0.25 * 100]),
+    ("flap", False, [1 * 2, 4 * 4, 0.25 * 100]),
     ("mean_abs", False, [2, 2, 0.5]),
     ("magnitude", False, [math.sqrt(25 + 2), math.sqrt(1 + 4), math.sqrt(4 + 100)]),
     ("magnitude", True, [math.sqrt(25 + 2 + 4), math.sqrt(1 + 4), math.sqrt(4 + 100 + 2)]),
@@ -66,5 +67,15 @@ def test_many_ties_stay_in_order() -> None:
     assert all(keep_order(same, moments, score).tolist() == list(range(100)) for score in SCORES)
 
 
+def test_obs_keeps_what_the_others_cannot_make_up_for() -> None:
+    """Neurons 0 and 2 say the same, 1 says little, but nobody else says it."""
+    x = torch.randn(500, 1, generator=torch.Generator().manual_seed(0))
+    y = torch.randn(500, 1, generator=torch.Generator().manual_seed(1))
+    moments = HiddenMoments([torch.cat([x, 0.5 * y, x], dim=1)])
+    same = Mlp(linear([[1.0]] * 3), nn.GELU(), linear([[1.0, 1.0, 1.0]]))
+    assert keep_order(same, moments, "energy").tolist()[-1] == 1
+    assert keep_order(same, moments, "obs").tolist()[-1] != 1
+
+
 def test_recipe_offers_every_score() -> None:
-    assert set(SCORES) == set(CHOICES["prune_score"])
+    assert {*SCORES, OBS} == set(CHOICES["prune_score"])

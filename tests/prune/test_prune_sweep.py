@@ -60,7 +60,7 @@ def test_plan_is_filled_in() -> None:
     edge = edge_vit()
     _, plan = prune(edge, embed(edge, images()), plan_for(edge, [48, 96, 48]), Recipe())
     assert (plan.predicted_weights_bytes, plan.predicted_arena_bytes) == (100, 10)
-    assert all((cut.predicted_error, cut.sensitivity, cut.dense_width) == (0.5, 0.25, 96) for cut in plan.cuts)
+    assert all((cut.predicted_error, cut.predicted_divergence, cut.dense_width) == (0.5, 0.25, 96) for cut in plan.cuts)
     assert plan.cuts[1].error is None and plan.cuts[1].error_cut_alone is None
     for cut in (plan.cuts[0], plan.cuts[2]):
         assert cut.error is not None and cut.error_cut_alone is not None
@@ -71,7 +71,8 @@ def test_plan_is_filled_in() -> None:
 def test_errors_are_measured_on_the_cut_prefix(compensate: bool) -> None:
     edge = edge_vit()
     tokens = embed(edge, images())
-    smaller, plan = prune(edge, tokens, plan_for(edge, [48, 32, 96]), Recipe(compensate=compensate))
+    recipe = Recipe(compensate=compensate, refit=False)
+    smaller, plan = prune(edge, tokens, plan_for(edge, [48, 32, 96]), recipe)
     for dense, cut, planned in zip(edge.blocks, smaller.blocks, plan.cuts, strict=True):
         expected, actual = advance(dense, tokens), advance(cut, tokens)
         differences = [a - e for a, e in zip(actual, expected, strict=True)]
@@ -115,7 +116,8 @@ def test_curves(name: str, compensate: bool) -> None:
         assert curve.dense_width == block.mlp.width
         assert curve.error.shape == (block.mlp.width + 1,)
         assert curve.error[0] == 0 and curve.error[-1] > 0
-        assert 0 < curve.sensitivity < float("inf")
+        assert curve.divergence.shape == curve.error.shape
+        assert curve.divergence[0] == 0 and 0 < curve.divergence[-1] < float("inf")
 
 
 def test_prediction_without_compensation_is_the_measured_error() -> None:
@@ -140,9 +142,10 @@ def test_prediction_with_compensation_bounds_the_measured_error() -> None:
 
 @pytest.mark.parametrize("index", [0, 1, 2])
 @pytest.mark.parametrize("probe_samples", [5, 1000])
-def test_sensitivity_is_the_divergence_of_cutting_the_block_alone(index: int, probe_samples: int) -> None:
+def test_predicted_divergence_is_that_of_cutting_the_block_alone(index: int, probe_samples: int) -> None:
     edge = edge_vit()
-    tokens, recipe = embed(edge, images()), Recipe(compensate=False, probe_samples=probe_samples)
+    recipe = Recipe(compensate=False, refit=False, probe_samples=probe_samples)
+    tokens = embed(edge, images())
     curve = measure_curves(edge, tokens, recipe, [1, 1, 1])[index]
     widths = [72 if block == index else 96 for block in range(3)]
     cut, _ = prune(edge, tokens, plan_for(edge, widths), recipe)

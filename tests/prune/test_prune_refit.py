@@ -1,0 +1,89 @@
+"""Fitting fc2 to what is wanted: the closed form, and what it is good for."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from edgeflex_tflite.artifacts import BlockCut, PrunePlan
+from edgeflex_tflite.models.translate import to_edge_form
+from edgeflex_tflite.profiling.blocks import embed
+from edgeflex_tflite.prune.refit import RELATIVE_RIDGE, refit
+from edgeflex_tflite.prune.statistics import HiddenMoments
+from edgeflex_tflite.prune.sweep import prune
+from edgeflex_tflite.recipe import Recipe
+from tests.conftest import random_vit
+
+
+def linear(inside: int, out: int, seed: int) -> nn.Linear:
+    torch.manual_seed(seed)
+    return nn.Linear(inside, out).requires_grad_(False)
+
+
+def activations(rows: int, width: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(rows, width, generator=generator) @ torch.randn(width, width, generator=generator) + 1
+
+
+@settings(max_examples=20, deadline=None)
+@given(width=st.integers(1, 6), out=st.integers(1, 4), seed=st.integers(0, 100))
+def test_it_is_ridge_regression_drawn_to_the_old_weights(width: int, out: int, seed: int) -> None:
+    """Against the normal equations of `|wanted - W x - b|^2 + lambda |W - W_old|^2`, solved with b as a column."""
+    fc2, x = linear(width, out, seed), activations(40, width, seed)
+    wanted = torch.randn(40, out, generator=torch.Generator().manual_seed(seed + 1))
+    moments = HiddenMoments([x])
+    found = refit(fc2, moments, [(x[:15], wanted[:15]), (x[15:], wanted[15:])])
+    ridge = float(RELATIVE_RIDGE * moments.covariance.trace() / width)
+    A = torch.cat([x.double(), torch.ones(40, 1, dtype=torch.float64)], dim=1)
+    penalty = torch.diag(torch.tensor([ridge] * width + [0.0], dtype=torch.float64))
+    old = torch.cat([fc2.weight, torch.zeros(out, 1)], dim=1).double()
+    expected = torch.linalg.solve(A.T @ A / 40 + penalty, (A.T @ wanted.double()) / 40 + penalty @ old.T).T
+    torch.testing.assert_close(found.weight.double(), expected[:, :-1], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(found.bias.double(), expected[:, -1], rtol=1e-3, atol=1e-4)
+
+
+def test_nothing_changes_where_nothing_is_missing() -> None:
+    fc2, x = linear(6, 3, 0), activations(50, 6, 0)
+    found = refit(fc2, HiddenMoments([x]), [(x, fc2(x))])
+    torch.testing.assert_close(found.weight, fc2.weight, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found.bias, fc2.bias, rtol=1e-5, atol=1e-5)
+
+
+def test_the_old_linear_stays_as_it_was() -> None:
+    fc2, x = linear(6, 3, 0), activations(50, 6, 0)
+    before = copy.deepcopy(fc2.state_dict())
+    refit(fc2, HiddenMoments([x]), [(x, torch.zeros(50, 3))])
+    assert all(torch.equal(value, before[name]) for name, value in fc2.state_dict().items())
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_stream_comes_nearer_to_the_dense_one_on_images_that_were_not_seen(seed: int) -> None:
+    edge = to_edge_form(random_vit(embed_dim=24, depth=4, seed=seed))
+    generator = torch.Generator().manual_seed(seed)
+    seen, unseen = (torch.randn(64, 3, 32, 32, generator=generator) for _ in range(2))
+    plan = PrunePlan(tuple(BlockCut(32, block.mlp.width, 0.5, 0.25) for block in edge.blocks), 100, 10)
+    expected = edge(unseen)
+    errors = {}
+    for fitted in (False, True):
+        recipe = Recipe(prune_score="energy", refit=fitted)
+        smaller, _ = prune(edge, embed(edge, seen.split(16)), plan, recipe)
+        errors[fitted] = (smaller(unseen) - expected).square().mean().item()
+    assert errors[True] < errors[False]
+
+
+def test_blocks_before_the_first_cut_stay_as_they_are() -> None:
+    edge = to_edge_form(random_vit(embed_dim=24, depth=3))
+    images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    widths = [96, 48, 96]
+    plan = PrunePlan(tuple(BlockCut(width, 96, 0.5, 0.25) for width in widths), 100, 10)
+    smaller, _ = prune(edge, embed(edge, [images]), plan, Recipe(refit=True))
+    same = [
+        torch.equal(new.mlp.fc2.weight, old.mlp.fc2.weight) if new.mlp.width == old.mlp.width else None
+        for new, old in zip(smaller.blocks, edge.blocks, strict=True)
+    ]
+    assert same == [True, None, False]
