@@ -20,7 +20,7 @@ from absl import flags
 
 from edgeflex_tflite import cli
 from edgeflex_tflite.errors import UserError
-from edgeflex_tflite.targets.config import APIS, DELEGATES, Protocol, RuntimeConfig
+from edgeflex_tflite.targets.config import APIS, DELEGATES, RUNTIMES, Protocol, RuntimeConfig
 from edgeflex_tflite.threads import available_threads
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def define_flags(values: flags.FlagValues) -> None:
     choice(
         "runtime",
         RuntimeConfig.runtime,
-        ("ai_edge_litert", "tflite_runtime", "tensorflow"),
+        RUNTIMES,
         "Python package on the host.",
     )
     choice("api", RuntimeConfig.api, APIS, "Interface of ai_edge_litert on the host.")
@@ -197,7 +197,6 @@ def _on_this_machine(
     from edgeflex_tflite.report.console import Console
     from edgeflex_tflite.targets import host
 
-    host.check(cases, protocol)
     with Console().bar(host.steps(cases, protocol), "benchmark", unit="turn") as bar:
         found = host.measure(cases, protocol, seed=seed, target=target, done=bar.update)
     return found.measurements, found.ratios

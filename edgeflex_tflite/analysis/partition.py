@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeflex_tflite.analysis.kernels import Partition
-from edgeflex_tflite.errors import UserError
 from edgeflex_tflite.graph import OPTIONAL, UNSIZED_DTYPES, Graph
+from edgeflex_tflite.memory.runtime import allocated_interpreter
 from edgeflex_tflite.parse import load_graphs
 
 _Edge = tuple[set[int], set[int]]
@@ -50,7 +50,7 @@ def runtime_partitions(path: str | Path, *, num_threads: int = 1) -> RuntimePart
         UserError: There is no such file, it is damaged, or LiteRT does not load it.
     """
     graph = load_graphs(path)[0]
-    interpreter = _allocated(Path(path), num_threads)
+    interpreter = allocated_interpreter(Path(path), num_threads, delegate=True)
     nodes = interpreter._get_ops_details()[len(graph.ops) :]
     borders = [(_real(node["inputs"]), _real(node["outputs"])) for node in nodes]
     members = [_reached(graph, *edge) for edge in borders]
@@ -137,15 +137,3 @@ def _has_memory(interpreter: Any, index: int) -> bool:
 
 def _real(indices: Iterable[int]) -> set[int]:
     return {int(i) for i in indices if i != OPTIONAL}
-
-
-def _allocated(path: Path, num_threads: int) -> Any:
-    from ai_edge_litert.interpreter import Interpreter
-
-    try:
-        interpreter = Interpreter(model_path=str(path), num_threads=num_threads)
-        interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"LiteRT cannot load {path} ({reason}): check that all its ops are builtin ones.") from error
-    return interpreter

@@ -145,22 +145,28 @@ def _holding(blocks: Collection[Block], tensors: set[int]) -> Block | None:
 
 
 def _allocated(path: Path, graph: int, num_threads: int) -> Any:
-    """The wrapper around the C++ interpreter, tensors allocated."""
+    """The wrapper around the C++ interpreter without delegates, tensors allocated."""
+    return allocated_interpreter(path, num_threads, delegate=False, graph=graph)._interpreter
+
+
+def allocated_interpreter(path: Path, num_threads: int, *, delegate: bool, graph: int = 0) -> Any:
+    """LiteRT's interpreter with its default delegate or with none, tensors allocated.
+
+    Raises:
+        UserError: LiteRT cannot load the file.
+    """
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+    resolver = OpResolverType.AUTO if delegate else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     try:
-        interpreter = Interpreter(
-            model_path=str(path),
-            num_threads=num_threads,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-        )
+        interpreter = Interpreter(model_path=str(path), num_threads=num_threads, experimental_op_resolver_type=resolver)
         interpreter.allocate_tensors()
         if graph:
             interpreter._interpreter.AllocateTensors(graph)
     except (ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"LiteRT cannot load {path} ({reason}): check that all its ops are builtin ones.") from error
-    return interpreter._interpreter
+    return interpreter
 
 
 class _Memory:

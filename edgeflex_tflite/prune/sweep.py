@@ -77,27 +77,28 @@ def prune(
     cuts: list[BlockCut] = []
     dense_tokens = tokens
     for dense, block, planned in zip(model.blocks, progress(smaller.blocks, "prune blocks"), plan.cuts, strict=True):
-        changed = any(cut.width < cut.dense_width for cut in cuts)
+        fits = recipe.refit and any(cut.width < cut.dense_width for cut in cuts)
+        cut = planned.width < planned.dense_width
         if recipe.refit:
             dense_tokens = advance(dense, dense_tokens)
-        if recipe.refit and changed:
-            _refit_(block, tokens, dense_tokens)
-        cuts.append(_cut_block_(block, tokens, planned, recipe) if planned.width < planned.dense_width else planned)
+        if fits or cut:
+            moments = HiddenMoments(hidden for _, hidden in mlp_inputs(block, tokens))
+        if fits:
+            _refit_(block, tokens, moments, dense_tokens)
+        cuts.append(_cut_block_(block, tokens, moments, planned, recipe) if cut else planned)
         tokens = advance(block, tokens)
     return smaller, dataclasses.replace(plan, cuts=tuple(cuts))
 
 
 @torch.inference_mode()
-def _refit_(block: Block, tokens: Tokens, wanted: Tokens) -> None:
-    """Fit the MLP's output to the dense model's stream after the block."""
-    moments = HiddenMoments(hidden for _, hidden in mlp_inputs(block, tokens))
+def _refit_(block: Block, tokens: Tokens, moments: HiddenMoments, wanted: Tokens) -> None:
+    """Fit the MLP's output to the dense model's stream after the block; its hidden activations stay as they are."""
     pairs = ((hidden, target - x) for (x, hidden), target in zip(mlp_inputs(block, tokens), wanted, strict=True))
     mlp = block.mlp
     block.mlp = Mlp(mlp.fc1, mlp.act, refit(mlp.fc2, moments, pairs), mlp.gate)
 
 
-def _cut_block_(block: Block, tokens: Tokens, cut: BlockCut, recipe: Recipe) -> BlockCut:
-    moments = HiddenMoments(hidden for _, hidden in mlp_inputs(block, tokens))
+def _cut_block_(block: Block, tokens: Tokens, moments: HiddenMoments, cut: BlockCut, recipe: Recipe) -> BlockCut:
     order = keep_order(block.mlp, moments, recipe.prune_score)
     alone = cut_mlp(block.mlp, moments, order, cut.width, compensate=False)
     chosen = cut_mlp(block.mlp, moments, order, cut.width, compensate=True) if recipe.compensate else alone

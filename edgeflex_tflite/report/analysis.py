@@ -17,9 +17,9 @@ from edgeflex_tflite.analysis.macs import Arithmetic
 from edgeflex_tflite.analysis.vela import EthosUReport
 from edgeflex_tflite.artifacts import NotMeasured
 from edgeflex_tflite.memory import ArenaPlan
+from edgeflex_tflite.recipe import MEGABYTE
 from edgeflex_tflite.report.analysis_ops import HEADERS, op_rows
 
-MEGABYTE = 1_000_000
 MOST_ROWS = 10
 MOST_PARTITIONS = 5
 _BARS = " ▁▂▃▄▅▆▇█"

@@ -8,10 +8,10 @@ from pathlib import Path
 from tabulate import tabulate
 
 from edgeflex_tflite.artifacts import NotMeasured
+from edgeflex_tflite.recipe import MEGABYTE
 from edgeflex_tflite.targets.measurement import Latency, Measurement, Ratio
 from edgeflex_tflite.targets.results import Change, Results
 
-MEGABYTE = 1_000_000
 BLANK = "-"
 _LINE_END = "  \n"
 """Ends a line in Markdown too."""

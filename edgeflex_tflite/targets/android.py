@@ -6,6 +6,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeflex_tflite.artifacts import NotMeasured
 from edgeflex_tflite.errors import UserError
 from edgeflex_tflite.parse import load_file
 from edgeflex_tflite.targets.adb import Adb, choose, find_adb
@@ -17,7 +18,7 @@ from edgeflex_tflite.targets.benchmark_errors import error_words, tool_error
 from edgeflex_tflite.targets.benchmark_model import ToolConfig, ToolReport, parse
 from edgeflex_tflite.targets.benchmark_result import read_result
 from edgeflex_tflite.targets.config import DELEGATES
-from edgeflex_tflite.targets.measurement import Measurement, NotMeasured
+from edgeflex_tflite.targets.measurement import Measurement
 from edgeflex_tflite.targets.pinned import cache_folder, check_sha256, pinned_download
 
 _SPARE_BYTES = 16 << 20

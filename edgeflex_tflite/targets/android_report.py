@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from edgeflex_tflite.artifacts import NotMeasured
 from edgeflex_tflite.errors import UserError
 from edgeflex_tflite.files import sha256_of_file
 from edgeflex_tflite.targets.android_device import DeviceFacts, Heat, status_name
 from edgeflex_tflite.targets.benchmark_model import BenchmarkToolError, ToolReport
 from edgeflex_tflite.targets.benchmark_result import ToolResult
-from edgeflex_tflite.targets.measurement import Environment, Latency, Measurement, Memory, NotMeasured, OpTime
+from edgeflex_tflite.targets.measurement import WIDE_TAIL, Environment, Latency, Measurement, Memory, OpTime
 
 if TYPE_CHECKING:
     from edgeflex_tflite.targets.android import AndroidConfig
@@ -21,8 +22,6 @@ T = TypeVar("T")
 
 WIDE_STD = 0.10
 """A standard deviation beyond this part of the mean."""
-WIDE_TAIL = 1.25
-"""A 95th percentile beyond this many medians."""
 
 _XNNPACK_KERNEL = "TfLiteXNNPackDelegate"
 _TOOLS_NAMES = {"xnnpack": "XNNPACK", "gpu": "GPU", "nnapi": "NNAPI", "external": "EXTERNAL"}

@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from edgeflex_tflite.artifacts import NotMeasured
 from edgeflex_tflite.errors import UserError
 from edgeflex_tflite.targets.benchmark_profile import parse_profile
-from edgeflex_tflite.targets.measurement import Latency, NotMeasured, OpTime
+from edgeflex_tflite.targets.measurement import Latency, OpTime
 
 _MEBIBYTE = 1 << 20
 

@@ -13,9 +13,10 @@ from typing import Any
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
+from edgeflex_tflite.artifacts import NotMeasured
 from edgeflex_tflite.errors import UserError
 from edgeflex_tflite.targets.benchmark_model import NO_SAMPLES, peak_delta
-from edgeflex_tflite.targets.measurement import Latency, NotMeasured
+from edgeflex_tflite.targets.measurement import Latency
 
 PACKAGE = "tflite.tools.benchmark"
 

@@ -9,6 +9,9 @@ import numpy as np
 
 from edgeflex_tflite.artifacts import NotMeasured
 
+WIDE_TAIL = 1.25
+"""A 95th percentile beyond this many medians is not the model's doing."""
+
 
 @dataclass(frozen=True)
 class Latency:

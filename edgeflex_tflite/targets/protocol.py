@@ -10,12 +10,10 @@ import numpy as np
 
 from edgeflex_tflite.targets.apart import Apart
 from edgeflex_tflite.targets.config import Protocol
-from edgeflex_tflite.targets.measurement import Drift, Latency, Ratio
+from edgeflex_tflite.targets.measurement import WIDE_TAIL, Drift, Latency, Ratio
 from edgeflex_tflite.targets.session import Round
 
 DRIFT_WINDOWS = 20
-WIDE_TAIL = 1.25
-"""A 95th percentile beyond this many medians is not the model's doing."""
 WIDE_ROUNDS = 1.10
 """So are rounds whose medians differ by more than this."""
 

@@ -10,12 +10,11 @@ from edgeflex_tflite.artifacts import NotMeasured
 from edgeflex_tflite.errors import UserError
 from edgeflex_tflite.memory import allocated_bytes
 from edgeflex_tflite.parse import load_graphs
+from edgeflex_tflite.recipe import MEGABYTE
 from edgeflex_tflite.targets.config import RuntimeConfig
 from edgeflex_tflite.targets.measurement import Memory
 from edgeflex_tflite.targets.process_memory import heap_bytes, reset_peak, resident
 from edgeflex_tflite.targets.runtimes import Loaded, import_runtime, load
-
-_MEGABYTE = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ def _runtime_bytes(arena: int | NotMeasured, before: int | None, after: int | No
     if before is None or after is None:
         return NotMeasured("the C library has no mallinfo2 (glibc 2.33)")
     if isinstance(arena, NotMeasured):
-        grown = (after - before) / _MEGABYTE
+        grown = (after - before) / MEGABYTE
         return NotMeasured(f"cannot be told from the arena, which is hidden; both together take {grown:.2f} MB")
     return after - before - arena
 

@@ -22,12 +22,12 @@ def measure_in_turn(
 
     Args:
         files: What to measure.
-        rounds: Turns that each file gets; a single file needs no turns, and gets one.
+        rounds: Turns that each file gets.
         measure: Measures one file for one round.
         done: Called after each round of each file.
     """
     turns: list[list[Measurement]] = [[] for _ in files]
-    for _ in range(rounds if len(files) > 1 else 1):
+    for _ in range(rounds):
         for file, kept in zip(files, turns, strict=True):
             kept.append(measure(file))
             done()
