@@ -21,8 +21,7 @@ from edgeflex_tflite.memory import plan_arena, weights_bytes
 from edgeflex_tflite.models.edge import Block, Blocks, EdgeViT, Norm
 from edgeflex_tflite.prune.cut import resize_mlp
 
-BYTES = {Dtype.FP32: 4, Dtype.FP16: 2, Dtype.INT8: 1}
-BIAS_BYTES = ROW_SUM_BYTES = 4
+FLOAT_BYTES = BIAS_BYTES = ROW_SUM_BYTES = 4
 ARENA_ALIGNMENT_BYTES = 64
 NEURONS_TO_COMPARE = ARENA_ALIGNMENT_BYTES // ROW_SUM_BYTES
 """So many neurons change the arena by whole alignment units."""
@@ -99,14 +98,14 @@ def block_bytes(block: Block, width: int, prefix: str, plan: PrecisionPlan | Non
             out = width if name in ("mlp.fc1", "mlp.gate") else out
             inside = width if name == "mlp.fc2" else inside
             dtype = Dtype.FP32 if plan is None else plan.weights[f"{prefix}.{name}"].dtype
-            weights += out * inside * BYTES[dtype] + out * BIAS_BYTES
+            weights += -(-out * inside * dtype.bits // 8) + out * BIAS_BYTES
             if dtype is Dtype.FP16:
-                kept += _aligned(out * inside * BYTES[Dtype.FP32])
-            elif dtype is Dtype.INT8 and plan is not None and plan.activations == "dynamic":
+                kept += _aligned(out * inside * FLOAT_BYTES)
+            elif dtype.is_integer and plan is not None and plan.activations == "dynamic":
                 kept += _aligned(out * ROW_SUM_BYTES)
         elif isinstance(module, Norm):
             dtype = Dtype.FP32 if plan is None else plan.compute[f"{prefix}.{name}"].dtype
-            weights += sum(parameter.numel() for parameter in module.parameters()) * BYTES[dtype]
+            weights += sum(parameter.numel() for parameter in module.parameters()) * dtype.bits // 8
     return weights, kept
 
 

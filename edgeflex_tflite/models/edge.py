@@ -235,8 +235,8 @@ class EdgeViT(nn.Module):
             x = torch.cat([prefix, x], dim=-2)
         return self.norm_pre(x)
 
-    def classify(self, x: Tensor) -> Tensor:
-        """The tokens in `reads` after the last block, `[..., tokens, channels]` -> logits `[..., num_classes]`."""
+    def features(self, x: Tensor) -> Tensor:
+        """The tokens in `reads` after the last block, `[..., tokens, channels]` -> what the head reads, `[..., channels]`."""
         x = self.norm(x)
         if self.pooling == "token":
             x = x[..., 0, :]
@@ -245,7 +245,11 @@ class EdgeViT(nn.Module):
         else:
             assert self.attention_pool is not None
             x = self.attention_pool(x)
-        return self.head(self.fc_norm(x))
+        return self.fc_norm(x)
+
+    def classify(self, x: Tensor) -> Tensor:
+        """The tokens in `reads` after the last block, `[..., tokens, channels]` -> logits `[..., num_classes]`."""
+        return self.head(self.features(x))
 
     def transform(self, x: Tensor) -> Tensor:
         """Residual stream before the first block -> the tokens in `reads` after the last one."""

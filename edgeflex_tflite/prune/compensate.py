@@ -9,7 +9,7 @@ this never gives a larger output error than cutting alone: the residual covarian
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgeflex_tflite.prune.statistics import HiddenMoments
 
@@ -66,3 +66,20 @@ def error_curve(weight: Tensor, moments: HiddenMoments, order: Tensor, compensat
         pairs = (W.T @ W) * moments.second[order][:, order]
         each = 2 * pairs.tril(-1).sum(0) + pairs.diagonal()
     return torch.cat([torch.zeros(1, dtype=torch.float64), each.flip(0).cumsum(0)])
+
+
+def mean_square(linear: nn.Linear, moments: HiddenMoments) -> float:
+    """Mean over tokens of a linear's squared output, summed over channels."""
+    return _mean_square(linear.weight.double(), linear.bias.double(), moments)
+
+
+def output_error(dense: nn.Linear, smaller: nn.Linear, kept: Tensor, moments: HiddenMoments) -> float:
+    """Mean squared error of fc2's output when it reads the `kept` neurons alone, over the output's mean square."""
+    weight, bias = dense.weight.double().clone(), dense.bias.double() - smaller.bias.double()
+    weight[:, kept] -= smaller.weight.double()
+    return _mean_square(weight, bias, moments) / max(mean_square(dense, moments), torch.finfo(torch.float64).tiny)
+
+
+def _mean_square(weight: Tensor, bias: Tensor, moments: HiddenMoments) -> float:
+    varies = ((weight @ moments.covariance) * weight).sum()
+    return (varies + (weight @ moments.mean + bias).square().sum()).item()
