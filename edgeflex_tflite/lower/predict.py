@@ -101,7 +101,7 @@ def block_bytes(block: Block, width: int, prefix: str, plan: PrecisionPlan | Non
             weights += -(-out * inside * dtype.bits // 8) + out * BIAS_BYTES
             if dtype is Dtype.FP16:
                 kept += _aligned(out * inside * FLOAT_BYTES)
-            elif dtype.is_integer and plan is not None and plan.activations == "dynamic":
+            elif dtype is Dtype.INT8 and plan is not None and plan.activations == "dynamic":
                 kept += _aligned(out * ROW_SUM_BYTES)
         elif isinstance(module, Norm):
             dtype = Dtype.FP32 if plan is None else plan.compute[f"{prefix}.{name}"].dtype
