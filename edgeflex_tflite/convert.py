@@ -220,7 +220,7 @@ def _check_sources(recipe: recipes.Recipe, source: Source, calibration: Source |
         check_source(source, evaluated + recipe.calibration_samples, num_classes)
     else:
         check_source(source, evaluated, num_classes)
-        check_source(calibration, recipe.calibration_samples, None)
+        check_source(calibration, recipe.calibration_samples, num_classes if recipe.needs_labels else None)
 
 
 def _floats(values: flags.FlagValues, name: str) -> list[float] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from edgeflex_tflite.profiling.blocks import Progress, Tokens, advance, logits_f
 from edgeflex_tflite.prune.allocate import BlockCurve, divergence_curve, relative
 from edgeflex_tflite.prune.compensate import error_curve
 from edgeflex_tflite.prune.cut import cut_mlp
+from edgeflex_tflite.prune.gradients import loss_scores
 from edgeflex_tflite.prune.refit import refit
 from edgeflex_tflite.prune.score import keep_order
 from edgeflex_tflite.prune.statistics import HiddenMoments
@@ -26,7 +28,12 @@ PROBE_RATIOS = (0.25, 0.5, 0.7, 0.85, 0.95)
 
 
 def measure_curves(
-    model: EdgeViT, tokens: Tokens, recipe: Recipe, neuron_bytes: list[int], progress: Progress = no_progress
+    model: EdgeViT,
+    tokens: Tokens,
+    recipe: Recipe,
+    neuron_bytes: list[int],
+    progress: Progress = no_progress,
+    labels: Tensor | None = None,
 ) -> list[BlockCurve]:
     """One pass over the dense model: output error and divergence of the logits against neurons cut, for every block.
 
@@ -35,14 +42,16 @@ def measure_curves(
         tokens: residual stream of the calibration images before the first block.
         recipe: gives score, compensation and the number of probe images.
         neuron_bytes: bytes that one hidden neuron of each block takes in the file.
+        labels: classes of the images, `int64 [images]`, for scores that ask for them.
 
     Memory: one block's second moments, `float64 [p, p]`, beside the model and the tokens.
     """
     expected = logits_from(model, 0, subset(tokens, recipe.probe_samples))
+    from_loss = _loss_scores(model, tokens, recipe, labels)
     curves = []
     for index, block in enumerate(progress(model.blocks, "measure blocks")):
         moments = HiddenMoments(hidden for _, hidden in mlp_inputs(block, tokens))
-        order = keep_order(block.mlp, moments, recipe.prune_score)
+        order = keep_order(block.mlp, moments, recipe.prune_score, from_loss[index])
         outputs = advance(block, tokens)
         curve = error_curve(block.mlp.fc2.weight, moments, order, recipe.compensate)
         curve = relative(curve, _mean_square(outputs))
@@ -64,11 +73,17 @@ def _probe_widths(dense_width: int) -> list[int]:
 
 
 def prune(
-    model: EdgeViT, tokens: Tokens, plan: PrunePlan, recipe: Recipe, progress: Progress = no_progress
+    model: EdgeViT,
+    tokens: Tokens,
+    plan: PrunePlan,
+    recipe: Recipe,
+    progress: Progress = no_progress,
+    labels: Tensor | None = None,
 ) -> tuple[EdgeViT, PrunePlan]:
     """Cut every block to its planned width, front to back, on the outputs of the already cut blocks.
 
-    With `recipe.refit`, every MLP behind the first cut is also fitted to the dense model's stream.
+    With `recipe.refit`, every MLP behind the first cut is also fitted to the dense model's stream. Scores that need
+    `labels` are those of the dense model.
 
     Returns:
         A new model, and the plan with each block's measured errors filled in.
@@ -76,7 +91,9 @@ def prune(
     smaller = copy.deepcopy(model)
     cuts: list[BlockCut] = []
     dense_tokens = tokens
-    for dense, block, planned in zip(model.blocks, progress(smaller.blocks, "prune blocks"), plan.cuts, strict=True):
+    from_loss = _loss_scores(model, tokens, recipe, labels)
+    blocks = progress(smaller.blocks, "prune blocks")
+    for dense, block, planned, scores in zip(model.blocks, blocks, plan.cuts, from_loss, strict=True):
         fits = recipe.refit and any(cut.width < cut.dense_width for cut in cuts)
         cut = planned.width < planned.dense_width
         if recipe.refit:
@@ -85,7 +102,7 @@ def prune(
             moments = HiddenMoments(hidden for _, hidden in mlp_inputs(block, tokens))
         if fits:
             _refit_(block, tokens, moments, dense_tokens)
-        cuts.append(_cut_block_(block, tokens, moments, planned, recipe) if cut else planned)
+        cuts.append(_cut_block_(block, tokens, moments, planned, recipe, scores) if cut else planned)
         tokens = advance(block, tokens)
     return smaller, dataclasses.replace(plan, cuts=tuple(cuts))
 
@@ -98,10 +115,20 @@ def _refit_(block: Block, tokens: Tokens, moments: HiddenMoments, wanted: Tokens
     block.mlp = Mlp(mlp.fc1, mlp.act, refit(mlp.fc2, moments, pairs), mlp.gate)
 
 
-def _cut_block_(block: Block, tokens: Tokens, moments: HiddenMoments, cut: BlockCut, recipe: Recipe) -> BlockCut:
-    order = keep_order(block.mlp, moments, recipe.prune_score)
-    alone = cut_mlp(block.mlp, moments, order, cut.width, compensate=False)
-    chosen = cut_mlp(block.mlp, moments, order, cut.width, compensate=True) if recipe.compensate else alone
+def _loss_scores(model: EdgeViT, tokens: Tokens, recipe: Recipe, labels: Tensor | None) -> Sequence[Tensor | None]:
+    """For each block, the scores that need labels, where the recipe asks for such; otherwise None."""
+    if not recipe.needs_labels:
+        return [None] * len(model.blocks)
+    assert labels is not None
+    return loss_scores(model, tokens, labels, recipe.prune_score)
+
+
+def _cut_block_(
+    block: Block, tokens: Tokens, moments: HiddenMoments, cut: BlockCut, recipe: Recipe, from_loss: Tensor | None
+) -> BlockCut:
+    order = keep_order(block.mlp, moments, recipe.prune_score, from_loss)
+    alone = cut_mlp(block.mlp, moments, order, cut.width, "none")
+    chosen = cut_mlp(block.mlp, moments, order, cut.width, recipe.compensate)
     alone_error, error = _output_errors(block, [alone, chosen], tokens)
     block.mlp = chosen
     return dataclasses.replace(cut, error_cut_alone=alone_error, error=error)
