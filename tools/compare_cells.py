@@ -95,14 +95,14 @@ class Cell:
         key: of the cell, the model and the images.
         hits: `1` for each evaluation image that the file names right, else `0`; None where there is no file.
         cost: of the file.
-        seconds: that each stage took.
+        cpu_seconds: that each stage took.
         reason: why there is no file.
     """
 
     key: str
     hits: str | None
     cost: MemoryCost | None
-    seconds: dict[str, float]
+    cpu_seconds: dict[str, float]
     reason: str | None = None
 
 
@@ -319,25 +319,24 @@ def stock_step(model: nn.Module, spec: InputSpec, recipe: str, pixels: Iterator[
 
 
 class _Stages:
-    """Finished stages of one task on disk, so that a stopped one goes on, and the seconds that each took."""
+    """Finished stages of one task on disk, so that a stopped one goes on, and the processor time that each took."""
 
     def __init__(self, folder: Path) -> None:
         self._seconds: dict[str, float] = {}
+        self._start = 0.0
         self._store = StageStore(folder, self._report)
         folder.parent.mkdir(parents=True, exist_ok=True)
         self._store.open({"task": folder.name}, resume=True)
 
     def run(self, name: str, work: Callable[[Path], str]) -> Path:
-        start = time.monotonic()
-        try:
-            return self._store.run(name, work)
-        finally:
-            self._seconds.setdefault(name, time.monotonic() - start)
+        self._start = time.process_time()
+        return self._store.run(name, work)
 
     def _report(self, name: str, seconds: float | None, summary: str) -> None:
-        pass
+        if seconds is not None:
+            self._seconds[name] = round(time.process_time() - self._start, 1)
 
     def taken(self) -> dict[str, float]:
-        """Seconds by stage, since the last time this was asked."""
+        """Seconds of each stage that was done since this was last asked."""
         taken, self._seconds = self._seconds, {}
-        return {name: round(seconds, 1) for name, seconds in taken.items()}
+        return taken
