@@ -64,14 +64,15 @@ class BlockCut:
     Attributes:
         width, dense_width: hidden neurons after and before.
         predicted_error: mean squared error of the block's output that the allocation expects, over its mean square.
-        predicted_divergence: KL divergence of the logits that the allocation expects of this cut alone.
+        predicted_divergence: KL divergence of the logits that the allocation expects of this cut alone. Both are None
+            where the allocation measures nothing.
         error_cut_alone, error: the same relative error as measured in the sweep, before and after compensation.
     """
 
     width: int
     dense_width: int
-    predicted_error: float
-    predicted_divergence: float
+    predicted_error: float | None
+    predicted_divergence: float | None
     error_cut_alone: float | None = None
     error: float | None = None
 

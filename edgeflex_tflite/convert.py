@@ -9,24 +9,22 @@ Without flags it compresses a small Vision Transformer that ships with the packa
 from __future__ import annotations
 
 import dataclasses
-import math
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from edgeflex_tflite import cli
 from edgeflex_tflite import recipe as recipes
 from edgeflex_tflite.errors import UserError
+from edgeflex_tflite.inputs import data_specs, define_input_flags, open_model, open_preprocessing
 from edgeflex_tflite.threads import available_threads
 
 if TYPE_CHECKING:
-    from edgeflex_tflite.data import Preprocessing, Source
+    from edgeflex_tflite.data import Source
 
-DEMO_MODEL = "vit_edgeflex_digits"
-DEMO_DATA, DEMO_CALIBRATION = "demo/test", "demo/train"
 MOST_THREADS = 256
 """Above any machine's cores that this is for; torch dies without a word when it is asked for far more."""
 RECIPE_FLAGS = tuple(field.name for field in dataclasses.fields(recipes.Recipe))
@@ -34,44 +32,12 @@ RECIPE_FLAGS = tuple(field.name for field in dataclasses.fields(recipes.Recipe))
 
 def define_flags(values: flags.FlagValues) -> None:
     """Add the command's flags; those of the recipe are described where the recipe is."""
+    define_input_flags(values)
     text, integer, switch = (
         lambda name, default, words: flags.DEFINE_string(name, default, words, flag_values=values),
         lambda name, default, words: flags.DEFINE_integer(name, default, words, flag_values=values),
         lambda name, default, words: flags.DEFINE_bool(name, default, words, flag_values=values),
     )
-    text(
-        "model",
-        DEMO_MODEL,
-        "timm name of a VisionTransformer: vit_*, deit_*, deit3_*, dinov2, CLIP and SigLIP image towers.",
-    )
-    switch("pretrained", False, "Load timm's own weights of the model (from the Hugging Face hub).")
-    text("checkpoint", None, "Trained weights: .safetensors, or .pt/.pth that torch reads with weights_only.")
-    integer("num_classes", None, "Classes of the head. Default: what the checkpoint has, else the model's own.")
-    integer("img_size", None, "Edge of the square input, in pixels. Default: the model's own.")
-    text(
-        "data",
-        None,
-        "Labelled images to measure accuracy on: a folder or tar of class folders or an .npz, by its path; "
-        "torch/NAME:FOLDER, hfds/NAME, or demo. Default: demo, for the model that ships with the package.",
-    )
-    text("data_split", "validation", "Split of --data, where it has splits.")
-    text(
-        "calibration_data",
-        None,
-        "Another such source to calibrate on. Default: a part of --data that evaluation leaves out.",
-    )
-    text("calibration_split", "train", "Split of --calibration_data, where it has splits.")
-    text(
-        "interpolation",
-        None,
-        "How images are resized: bilinear, bicubic, ... Default: as the model's timm config says.",
-    )
-    by_model = "Default: as the model's timm config says."
-    words = f"Share of the resized image that the centre crop keeps, above 0 and at most 1. {by_model}"
-    flags.DEFINE_float("crop_pct", None, words, flag_values=values)
-    text("crop_mode", None, f"How an image that is not square is cropped: center, squash or border. {by_model}")
-    for name in ("mean", "std"):
-        flags.DEFINE_list(name, None, f"Normalization {name} of 0-1 pixels, R,G,B. {by_model}", flag_values=values)
     text("recipe", "balanced", f"Preset ({', '.join(recipes.PRESETS)}) or JSON file. The flags below overrule it.")
     _define_recipe_flags(values)
     text("output_dir", "edgeflex-out", "Folder that becomes the bundle, whole or not at all.")
@@ -107,7 +73,7 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
     cli.only_flags(rest)
     recipe = recipes.load(values.recipe).overruled_by(cli.given(values, RECIPE_FLAGS))
     _check_flags(values)
-    specs = _data_specs(values)
+    specs = data_specs(values)
     output = _output_folder(values.output_dir)
 
     from edgeflex_tflite import data as images
@@ -120,9 +86,9 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
         pipeline.check_output(output, values.resume, values.overwrite)
     source = images.open_source(specs[0], values.data_split)
     calibration = images.open_source(specs[1], values.calibration_split) if specs[1] else None
-    model = _model(values)
+    model = open_model(values)
     _check_sources(recipe, source, calibration, model.num_classes)
-    preprocessing = _preprocessing(values, model)
+    preprocessing = open_preprocessing(values, model)
     threads = values.num_threads or available_threads()
     design = pipeline.design_file(model, preprocessing, recipe, threads)
     pipeline.check_possible(design, recipe.eval_samples or len(source), output)
@@ -159,43 +125,10 @@ def _check_flags(values: flags.FlagValues) -> None:
         raise UserError("--dry_run and --resume contradict each other: a dry run writes nothing that could go on")
 
 
-def _model(values: flags.FlagValues) -> Any:
-    from edgeflex_tflite.models.load import load_model
-
-    return load_model(
-        values.model,
-        pretrained=values.pretrained,
-        checkpoint=values.checkpoint,
-        num_classes=values.num_classes,
-        img_size=values.img_size,
-    )
-
-
-def _preprocessing(values: flags.FlagValues, model: Any) -> Preprocessing:
-    from edgeflex_tflite.data import Preprocessing
-
-    return Preprocessing.of_model(
-        model,
-        interpolation=values.interpolation,
-        crop_pct=values.crop_pct,
-        crop_mode=values.crop_mode,
-        mean=_floats(values, "mean"),
-        std=_floats(values, "std"),
-    )
-
-
 def _command() -> str:
     """The command that makes the same file again."""
     once = {"--resume", "--overwrite"}
     return shlex.join(["python", "-m", "edgeflex_tflite.convert", *(flag for flag in sys.argv[1:] if flag not in once)])
-
-
-def _data_specs(values: flags.FlagValues) -> tuple[str, str | None]:
-    if values.data is not None:
-        return values.data, values.calibration_data
-    if values.model != DEMO_MODEL or values.checkpoint:
-        raise UserError("--data is missing: give labelled images (a folder or tar of class folders, an .npz, ...)")
-    return DEMO_DATA, values.calibration_data or DEMO_CALIBRATION
 
 
 def _output_folder(name: str) -> Path:
@@ -220,20 +153,7 @@ def _check_sources(recipe: recipes.Recipe, source: Source, calibration: Source |
         check_source(source, evaluated + recipe.calibration_samples, num_classes)
     else:
         check_source(source, evaluated, num_classes)
-        check_source(calibration, recipe.calibration_samples, None)
-
-
-def _floats(values: flags.FlagValues, name: str) -> list[float] | None:
-    given: list[str] | None = values[name].value
-    if given is None:
-        return None
-    try:
-        numbers = [float(value) for value in given]
-    except ValueError:
-        numbers = []
-    if len(numbers) != len("RGB") or not all(map(math.isfinite, numbers)):
-        raise UserError(f"--{name} is {','.join(given)!r}: give three numbers, as in 0.5,0.5,0.5")
-    return numbers
+        check_source(calibration, recipe.calibration_samples, num_classes if recipe.needs_labels else None)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from edgeflex_tflite.artifacts import BlockCut, MemoryCost, PrunePlan
 from edgeflex_tflite.errors import UserError, VerificationError
 from edgeflex_tflite.lower.predict import block_bytes, neuron_bytes
-from edgeflex_tflite.prune.allocate import BlockCurve, allocate, bytes_for_ratio, smallest_width
+from edgeflex_tflite.prune.allocate import BlockCurve, allocate, bytes_for_ratio, level_curve, smallest_width
 from edgeflex_tflite.prune.sweep import measure_curves
 from edgeflex_tflite.recipe import MEGABYTE
 from edgeflex_tflite.run import Design, Run
@@ -39,12 +39,12 @@ def plan_pruning(run: Run) -> PrunePlan:
     if to_save == 0 and not recipe.prune_ratio:
         cuts = tuple(BlockCut(width, width, 0.0, 0.0) for width in run.dense_widths)
         return PrunePlan(cuts, dense.weights_bytes, dense.arena_bytes)
-    bytes_each = _neuron_bytes(run)
-    curves = measure_curves(run.dense, run.calibration_tokens(), recipe, bytes_each, run.console.progress)
+    curves = _curves(run)
     if recipe.prune_ratio:
         to_save = bytes_for_ratio(curves, recipe.prune_ratio)
     widths = allocate(curves, to_save, recipe.width_multiple)
-    cuts = tuple(_planned_cut(curve, width) for curve, width in zip(curves, widths, strict=True))
+    measured = recipe.allocation == "measured"
+    cuts = tuple(_planned_cut(curve, width, measured) for curve, width in zip(curves, widths, strict=True))
     weights, arena = _saved(run, widths)
     return PrunePlan(cuts, dense.weights_bytes - weights, dense.arena_bytes - arena)
 
@@ -59,7 +59,17 @@ def _saved(run: Design, widths: Sequence[int]) -> tuple[int, int]:
     return weights, arena
 
 
-def _planned_cut(curve: BlockCurve, width: int) -> BlockCut:
+def _curves(run: Run) -> list[BlockCurve]:
+    bytes_each = _neuron_bytes(run)
+    if run.recipe.allocation == "uniform":
+        return [level_curve(width, each) for width, each in zip(run.dense_widths, bytes_each, strict=True)]
+    tokens, labels = run.calibration_tokens(), run.calibration_labels()
+    return measure_curves(run.dense, tokens, run.recipe, bytes_each, run.console.progress, labels)
+
+
+def _planned_cut(curve: BlockCurve, width: int, measured: bool) -> BlockCut:
+    if not measured:
+        return BlockCut(width, curve.dense_width, None, None)
     return BlockCut(width, curve.dense_width, curve.error[curve.dense_width - width].item(), curve.cost(width))
 
 

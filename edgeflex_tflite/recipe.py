@@ -20,11 +20,14 @@ LARGEST = 2**63
 
 CHOICES = {
     "precision": ("mixed", "fp32", "fp16", "int8_dynamic", "int4_dynamic", "int8_static", "int8_full"),
-    "prune_score": ("obs", "energy", "flap", "mean_abs", "magnitude"),
+    "prune_score": ("obs", "energy", "flap", "mean_abs", "magnitude", "taylor", "hessian"),
+    "allocation": ("measured", "uniform"),
+    "compensate": ("ridge", "bias", "none"),
     "rounding": ("gptq", "nearest"),
     "input_layout": ("nhwc", "nchw"),
     "input_range": ("0-255", "0-1", "normalized"),
 }
+SCORES_WITH_LABELS = ("taylor", "hessian")
 POSITIVE = ("memory_budget_mb", "calibration_samples", "eval_samples", "width_multiple", "probe_samples", "awq_tokens")
 
 
@@ -39,8 +42,12 @@ class Recipe:
         memory_budget_mb: weights plus planned arena of the written file, in units of 1,000,000 bytes; None: no budget.
         prune_ratio: share of all MLP neurons to cut; None: as few as the budget asks for.
         prune_score: which neurons go first: `obs` (one after the other, by what the kept ones cannot make up for),
-            `energy`, `flap`, `mean_abs` (the paper's) or `magnitude`.
-        compensate: let the kept neurons take over, in closed form, what the cut ones did.
+            `energy`, `flap`, `mean_abs` (the paper's), `magnitude`, or `taylor` and `hessian`, which differentiate the
+            loss and need the labels of the calibration images.
+        allocation: how the blocks share what is to be cut: `measured` (by what each one's cuts do to the logits) or
+            `uniform` (the same share of every block).
+        compensate: what makes up for the cut neurons, in closed form: `ridge` (the kept ones take over what they did),
+            `bias` (the bias takes over their mean) or `none`.
         refit: fit every linear behind the first cut or rounded weight to what the float model answers, in closed form.
         mirror: prune on the mirror images of the calibration images too; not for text or digits.
         rounding: of integer weights: `gptq` (the weights not yet rounded make up for each that was) or `nearest`.
@@ -61,7 +68,8 @@ class Recipe:
     memory_budget_mb: float | None = None
     prune_ratio: float | None = None
     prune_score: str = "obs"
-    compensate: bool = True
+    allocation: str = "measured"
+    compensate: str = "ridge"
     refit: bool = True
     mirror: bool = False
     rounding: str = "gptq"
@@ -94,6 +102,11 @@ class Recipe:
     @property
     def memory_budget_bytes(self) -> int | None:
         return None if self.memory_budget_mb is None else math.floor(self.memory_budget_mb * MEGABYTE)
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether the calibration images must carry the model's classes."""
+        return self.prune_score in SCORES_WITH_LABELS
 
     @property
     def sha256(self) -> str:
@@ -196,7 +209,7 @@ def _check_regexes(recipe: Recipe) -> None:
 
 PRESETS: dict[str, Recipe] = {
     "balanced": Recipe(),
-    "paper": Recipe(prune_score="mean_abs", compensate=False, refit=False, prune_ratio=0.25),
+    "paper": Recipe(prune_score="mean_abs", compensate="none", refit=False, prune_ratio=0.25),
     "smallest": Recipe(precision="int8_dynamic", prune_ratio=0.5),
     "npu": Recipe(precision="int8_full"),
     "edgetpu": Recipe(precision="int8_full"),

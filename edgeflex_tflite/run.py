@@ -70,6 +70,13 @@ class Run(Design):
         names = labels or data.evaluation.source.class_names or tuple(str(index) for index in range(classes))
         if len(names) != classes:
             raise UserError(f"{len(names)} labels are given, and the model has {classes} classes: name every class")
+        known = data.calibration.labels
+        if design.recipe.needs_labels and not bool(((known >= 0) & (known < classes)).all()):
+            raise UserError(
+                f"prune_score {design.recipe.prune_score} needs the class of every calibration image, 0 to "
+                f"{classes - 1}, and {data.calibration.source} has others: calibrate on labelled images, or choose "
+                "another score"
+            )
         return cls(**vars(design), data=data, labels=names, console=console)
 
     def calibration_batches(self) -> Iterator[Tensor]:
@@ -82,6 +89,10 @@ class Run(Design):
         if mirror:
             batches += [batch.flip(-1) for batch in batches]
         return embed(self.dense, self.console.progress(batches, "embed"))
+
+    def calibration_labels(self, mirror: bool = False) -> Tensor:
+        """Classes of the images of `calibration_tokens`, `int64 [images]`."""
+        return self.data.calibration.labels.repeat(1 + mirror)
 
 
 def design_file(model: nn.Module, preprocessing: Preprocessing, recipe: Recipe, threads: int) -> Design:

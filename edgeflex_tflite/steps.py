@@ -64,8 +64,8 @@ def prune_step(run: Run, planned: Path, folder: Path) -> str:
     plan = files.read_json(planned / "plan.json", PrunePlan)
     model = run.dense
     if plan.widths != run.dense_widths:
-        tokens = run.calibration_tokens(run.recipe.mirror)
-        model, plan = prune(run.dense, tokens, plan, run.recipe, run.console.progress)
+        tokens, labels = run.calibration_tokens(run.recipe.mirror), run.calibration_labels(run.recipe.mirror)
+        model, plan = prune(run.dense, tokens, plan, run.recipe, run.console.progress, labels)
     serialize.write_model(folder / "model.safetensors", model)
     files.write_json(folder / "plan.json", plan)
     return "nothing to cut" if model is run.dense else f"widths {min(plan.widths)} to {max(plan.widths)}"

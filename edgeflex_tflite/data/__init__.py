@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from edgeflex_tflite.data.sets import CalibrationSet, Data, EvaluationSet
     from edgeflex_tflite.data.source import Source
     from edgeflex_tflite.data.sources import check_labels, check_source, open_source
-    from edgeflex_tflite.data.split import draw_calibration, make_data
+    from edgeflex_tflite.data.split import draw_calibration, draw_evaluation, make_data
 
 _HOMES = {
     "content": ("content_hash", "data_fingerprint"),
@@ -22,7 +22,7 @@ _HOMES = {
     "sets": ("CalibrationSet", "Data", "EvaluationSet"),
     "source": ("Source",),
     "sources": ("check_labels", "check_source", "open_source"),
-    "split": ("draw_calibration", "make_data"),
+    "split": ("draw_calibration", "draw_evaluation", "make_data"),
 }
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "content_hash",
     "data_fingerprint",
     "draw_calibration",
+    "draw_evaluation",
     "make_data",
     "open_source",
 ]

@@ -54,17 +54,33 @@ def make_data(
     """
     drawn = draw_calibration(calibration or data, preprocessing, calibration_samples, seed)
     excluded = frozenset(drawn.hashes)
-    if eval_samples is None:
-        indices, hashes, left_out = _all_but(excluded, data, preprocessing, batch_size, workers)
+    return Data(drawn, draw_evaluation(data, preprocessing, excluded, eval_samples, seed, batch_size, workers))
+
+
+def draw_evaluation(
+    source: Source,
+    preprocessing: Preprocessing,
+    excluded: frozenset[str],
+    samples: int | None,
+    seed: int,
+    batch_size: int = 32,
+    workers: int = 0,
+) -> EvaluationSet:
+    """`samples` images of `source` whose contents are not in `excluded`; see `make_data`.
+
+    Raises UserError where there are fewer, or where one cannot be decoded.
+    """
+    if samples is None:
+        indices, hashes, left_out = _all_but(excluded, source, preprocessing, batch_size, workers)
     else:
-        indices, hashes, left_out = _draw_but(excluded, data, preprocessing, eval_samples, seed)
-    wanted = 1 if eval_samples is None else eval_samples
+        indices, hashes, left_out = _draw_but(excluded, source, preprocessing, samples, seed)
+    wanted = 1 if samples is None else samples
     if len(indices) < wanted:
         raise UserError(
-            f"{data.spec!r} has {len(indices)} images besides the {left_out} that calibration has, but evaluation asks "
-            f"for {wanted}; ask for fewer, or calibrate on other data."
+            f"{source.spec!r} has {len(indices)} images besides the {left_out} that calibration has, but evaluation "
+            f"asks for {wanted}; ask for fewer, or calibrate on other data."
         )
-    return Data(drawn, EvaluationSet(data, preprocessing, indices, hashes, excluded, left_out, batch_size, workers))
+    return EvaluationSet(source, preprocessing, indices, hashes, excluded, left_out, batch_size, workers)
 
 
 def draw_calibration(source: Source, preprocessing: Preprocessing, samples: int, seed: int) -> CalibrationSet:

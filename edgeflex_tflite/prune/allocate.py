@@ -60,6 +60,15 @@ def divergence_curve(error: Tensor, probes: Mapping[int, float]) -> Tensor:
     return divergence
 
 
+def level_curve(dense_width: int, neuron_bytes: int) -> BlockCurve:
+    """The curve of a block of which nothing was measured: each neuron's bytes cost the share that is cut already.
+
+    With such curves `allocate` cuts all blocks by the same share, one step of widths apart at most.
+    """
+    cut = torch.arange(dense_width + 1, dtype=torch.float64)
+    return BlockCurve(dense_width, torch.full_like(cut, torch.nan), neuron_bytes * cut**2 / dense_width, neuron_bytes)
+
+
 def smallest_width(dense_width: int, multiple: int) -> int:
     """The narrowest MLP that allocation considers."""
     return min(multiple, dense_width)

@@ -42,28 +42,31 @@ def compensation(moments: HiddenMoments, kept: Tensor, cut: Tensor) -> tuple[Ten
     return B, moments.mean[cut] - B @ moments.mean[kept]
 
 
-def error_curve(weight: Tensor, moments: HiddenMoments, order: Tensor, compensate: bool) -> Tensor:
+def error_curve(weight: Tensor, moments: HiddenMoments, order: Tensor, compensate: str) -> Tensor:
     """Output error for every number of neurons cut, last of `order` first.
 
-    With compensation, the residual covariance of the last k neurons given the others is `L_PP L_PP^T`, where L is the
+    With `ridge`, the residual covariance of the last k neurons given the others is `L_PP L_PP^T`, where L is the
     Cholesky factor of the whole (regularized) covariance in that order; so one factorization gives the curve for all k.
+    Without, errors of the cut neurons add up by their second moments, or by their covariance where the bias has taken
+    their means.
 
     Args:
         weight: fc2's, `[channels, p]`.
         moments: of its input.
         order: neurons from the first kept to the first cut, `[p]`.
-        compensate: whether the kept neurons take over.
+        compensate: `ridge`, `bias` or `none`.
 
     Returns:
         `float64 [p + 1]`: entry k is the mean squared error of the output, summed over channels, when k are cut.
     """
     W = weight.double()[:, order]
-    if compensate:
+    if compensate == "ridge":
         sigma = moments.covariance[order][:, order]
         L = torch.linalg.cholesky(sigma + ridge(sigma, moments.rows) * torch.eye(len(order), dtype=sigma.dtype))
         each = (W @ L).square().sum(0)
     else:
-        pairs = (W.T @ W) * moments.second[order][:, order]
+        together = moments.covariance if compensate == "bias" else moments.second
+        pairs = (W.T @ W) * together[order][:, order]
         each = 2 * pairs.tril(-1).sum(0) + pairs.diagonal()
     return torch.cat([torch.zeros(1, dtype=torch.float64), each.flip(0).cumsum(0)])
 

@@ -10,7 +10,7 @@ from edgeflex_tflite.prune.compensate import compensation
 from edgeflex_tflite.prune.statistics import HiddenMoments
 
 
-def cut_mlp(mlp: Mlp, moments: HiddenMoments, order: Tensor, width: int, compensate: bool) -> Mlp:
+def cut_mlp(mlp: Mlp, moments: HiddenMoments, order: Tensor, width: int, compensate: str) -> Mlp:
     """Keep the first `width` neurons of `order`.
 
     Args:
@@ -18,7 +18,8 @@ def cut_mlp(mlp: Mlp, moments: HiddenMoments, order: Tensor, width: int, compens
         moments: of its hidden activations.
         order: neurons from the most to the least important.
         width: how many to keep.
-        compensate: let the kept ones take over what the others did.
+        compensate: `ridge` (the kept ones take over what the others did), `bias` (it takes over their mean, FLAP,
+            arXiv 2312.11983) or `none`.
 
     Returns:
         An MLP whose linears really are smaller; kept neurons stay in their old order.
@@ -26,10 +27,12 @@ def cut_mlp(mlp: Mlp, moments: HiddenMoments, order: Tensor, width: int, compens
     kept, cut = order[:width].sort().values, order[width:].sort().values
     W2, bias = mlp.fc2.weight.double(), mlp.fc2.bias.double()
     smaller = W2[:, kept]
-    if compensate and len(cut):
+    if compensate == "ridge" and len(cut):
         B, c = compensation(moments, kept, cut)
         smaller = smaller + W2[:, cut] @ B
         bias = bias + W2[:, cut] @ c
+    elif compensate == "bias":
+        bias = bias + W2[:, cut] @ moments.mean[cut]
     gate = _linear(mlp.gate.weight[kept], mlp.gate.bias[kept]) if mlp.gate is not None else None
     return Mlp(_linear(mlp.fc1.weight[kept], mlp.fc1.bias[kept]), mlp.act, _linear(smaller, bias), gate)
 

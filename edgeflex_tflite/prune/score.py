@@ -47,11 +47,14 @@ SCORES: dict[str, Callable[[Mlp, HiddenMoments], Tensor]] = {
 OBS = "obs"
 
 
-def keep_order(mlp: Mlp, moments: HiddenMoments, score: str) -> Tensor:
+def keep_order(mlp: Mlp, moments: HiddenMoments, score: str, from_loss: Tensor | None = None) -> Tensor:
     """Neurons from the most to the least important, `int64 [p]`; ties by index.
 
-    `obs` is no score of single neurons: it cuts one after the other, and looks anew each time.
+    `obs` is no score of single neurons: it cuts one after the other, and looks anew each time. `from_loss` are the
+    scores of `gradients.loss_scores`, where the recipe asks for one of them.
     """
+    if from_loss is not None:
+        return torch.argsort(from_loss, descending=True, stable=True)
     if score == OBS:
         sigma = moments.covariance
         hessian = sigma + ridge(sigma, moments.rows) * torch.eye(len(sigma), dtype=sigma.dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from edgeflex_tflite.profiling.blocks import Progress, Tokens, advance, logits_f
 from edgeflex_tflite.prune.allocate import BlockCurve, divergence_curve, relative
 from edgeflex_tflite.prune.compensate import error_curve, mean_square, output_error
 from edgeflex_tflite.prune.cut import cut_mlp
+from edgeflex_tflite.prune.gradients import loss_scores
 from edgeflex_tflite.prune.score import keep_order
 from edgeflex_tflite.prune.statistics import HiddenMoments
 from edgeflex_tflite.recipe import Recipe
@@ -28,7 +30,12 @@ PROBE_RATIOS = (0.25, 0.5, 0.65, 0.8, 0.9, 0.95, 0.99)
 
 
 def measure_curves(
-    model: EdgeViT, tokens: Tokens, recipe: Recipe, neuron_bytes: list[int], progress: Progress = no_progress
+    model: EdgeViT,
+    tokens: Tokens,
+    recipe: Recipe,
+    neuron_bytes: list[int],
+    progress: Progress = no_progress,
+    labels: Tensor | None = None,
 ) -> list[BlockCurve]:
     """One pass over the dense model: output error and divergence of the logits against neurons cut, for every block.
 
@@ -37,14 +44,16 @@ def measure_curves(
         tokens: residual stream of the calibration images before the first block.
         recipe: gives score, compensation and the number of probe images.
         neuron_bytes: bytes that one hidden neuron of each block takes in the file.
+        labels: classes of the images, `int64 [images]`, for scores that ask for them.
 
     Memory: one block's second moments, `float64 [p, p]`, beside the model and the tokens.
     """
     expected = logits_from(model, 0, subset(tokens, recipe.probe_samples))
+    from_loss = _loss_scores(model, tokens, recipe, labels)
     curves = []
     for index, block in enumerate(progress(model.blocks, "measure blocks")):
         moments = HiddenMoments(hidden for _, hidden in mlp_inputs(block, tokens))
-        order = keep_order(block.mlp, moments, recipe.prune_score)
+        order = keep_order(block.mlp, moments, recipe.prune_score, from_loss[index])
         outputs = advance(block, tokens)
         curve = error_curve(block.mlp.fc2.weight, moments, order, recipe.compensate)
         curve = relative(curve, mean_square(block.mlp.fc2, moments))
@@ -66,35 +75,52 @@ def _probe_widths(dense_width: int) -> list[int]:
 
 
 def prune(
-    model: EdgeViT, tokens: Tokens, plan: PrunePlan, recipe: Recipe, progress: Progress = no_progress
+    model: EdgeViT,
+    tokens: Tokens,
+    plan: PrunePlan,
+    recipe: Recipe,
+    progress: Progress = no_progress,
+    labels: Tensor | None = None,
 ) -> tuple[EdgeViT, PrunePlan]:
     """Cut every block to its planned width, front to back, on the outputs of the already cut blocks.
 
-    With `recipe.refit`, every linear behind the first cut is also fitted to what the dense model answers.
+    With `recipe.refit`, every linear behind the first cut is also fitted to what the dense model answers. Scores that
+    need `labels` are those of the dense model.
 
     Returns:
         A new model, and the plan with each block's measured errors filled in.
     """
     smaller = copy.deepcopy(model)
     cuts = list(plan.cuts)
-    first_cut = next((i for i, cut in enumerate(cuts) if cut.width < cut.dense_width), len(cuts))
+    is_cut = [cut.width < cut.dense_width for cut in cuts]
+    from_loss = _loss_scores(model, tokens, recipe, labels)
 
     def treat(parent: nn.Module, index: int | None, paths: tuple[str, ...], regression: Regression) -> None:
-        if recipe.refit and (index is None or index > first_cut):
+        if recipe.refit and any(is_cut[:index]):
             refit_(parent, paths, regression)
-        if index is not None and paths == ("mlp.fc2",) and cuts[index].width < cuts[index].dense_width:
+        if index is not None and paths == ("mlp.fc2",) and is_cut[index]:
             assert isinstance(parent, Block)
-            cuts[index] = _cut_block_(parent, regression.inputs, cuts[index], recipe)
+            cuts[index] = _cut_block_(parent, regression.inputs, cuts[index], recipe, from_loss[index])
 
     walk(model, smaller, tokens, treat, progress, "prune blocks")
     return smaller, dataclasses.replace(plan, cuts=tuple(cuts))
 
 
-def _cut_block_(block: Block, moments: HiddenMoments, cut: BlockCut, recipe: Recipe) -> BlockCut:
+def _loss_scores(model: EdgeViT, tokens: Tokens, recipe: Recipe, labels: Tensor | None) -> Sequence[Tensor | None]:
+    """For each block, the scores that need labels, where the recipe asks for such; otherwise None."""
+    if not recipe.needs_labels:
+        return [None] * len(model.blocks)
+    assert labels is not None
+    return loss_scores(model, tokens, labels, recipe.prune_score)
+
+
+def _cut_block_(
+    block: Block, moments: HiddenMoments, cut: BlockCut, recipe: Recipe, from_loss: Tensor | None
+) -> BlockCut:
     mlp = block.mlp
-    order = keep_order(mlp, moments, recipe.prune_score)
-    alone = cut_mlp(mlp, moments, order, cut.width, compensate=False)
-    block.mlp = cut_mlp(mlp, moments, order, cut.width, compensate=True) if recipe.compensate else alone
+    order = keep_order(mlp, moments, recipe.prune_score, from_loss)
+    alone = cut_mlp(mlp, moments, order, cut.width, "none")
+    block.mlp = cut_mlp(mlp, moments, order, cut.width, recipe.compensate)
     kept = order[: cut.width].sort().values
     return dataclasses.replace(
         cut,

@@ -13,6 +13,7 @@ from edgeflex_tflite.prune.allocate import (
     allocate,
     bytes_for_ratio,
     divergence_curve,
+    level_curve,
     relative,
     smallest_width,
 )
@@ -171,3 +172,31 @@ def test_ratio_is_of_all_neurons() -> None:
 def test_relative_error() -> None:
     assert relative(torch.tensor([0.0, 3.0]).double(), 6.0).tolist() == [0.0, 0.5]
     assert relative(torch.tensor([0.0, 0.0]).double(), 0.0).tolist() == [0.0, 0.0]
+
+
+@settings(deadline=None)
+@given(
+    widths=st.lists(st.integers(1, 80), min_size=1, max_size=5),
+    multiple=st.sampled_from([1, 4, 16]),
+    share=st.floats(0, 0.9),
+)
+def test_level_curves_cut_the_same_share_of_every_block(widths: list[int], multiple: int, share: float) -> None:
+    """To one step of a width: nobody's last step went deeper than anybody's next step would go."""
+    curves = [level_curve(width, neuron_bytes) for neuron_bytes, width in enumerate(widths, 1)]
+    wanted = int(share * most_to_save(curves, multiple))
+    found = allocate(curves, wanted, multiple)
+    assert saved(curves, found) >= wanted
+    pairs = list(zip(found, widths, strict=True))
+    last = [1 - min(dense, width + multiple) / dense for width, dense in pairs if width < dense]
+    following = [
+        1 - max(width - multiple, 0) / dense for width, dense in pairs if width > smallest_width(dense, multiple)
+    ]
+    assert max(last, default=0) <= min(following, default=1) + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("share", "widths"), [(0.25, (1152,) * 3), (0.5, (768,) * 3), (0.7, (448, 464, 464)), (0, (1536,) * 3)]
+)
+def test_uniform_widths_meet_the_ratio(share: float, widths: tuple[int, ...]) -> None:
+    curves = [level_curve(1536, 7)] * 3
+    assert allocate(curves, bytes_for_ratio(curves, share), 16) == widths

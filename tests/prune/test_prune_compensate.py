@@ -15,6 +15,7 @@ from edgeflex_tflite.prune.compensate import SMALLEST_RELATIVE_RIDGE, compensati
 from edgeflex_tflite.prune.cut import cut_mlp
 from edgeflex_tflite.prune.score import SCORES, keep_order
 from edgeflex_tflite.prune.statistics import HiddenMoments
+from edgeflex_tflite.recipe import CHOICES
 
 MLPS = {
     "seed": st.integers(0, 10**6),
@@ -33,7 +34,7 @@ def test_never_worse_than_cutting_alone(
     mlp, x = random_mlp(seed, width, gated=gated), random_inputs(seed, tokens)
     moments = moments_of(mlp, x)
     order, kept = keep_order(mlp, moments, score), max(1, int(share * width))
-    alone, compensated = (output_error(mlp, cut_mlp(mlp, moments, order, kept, c), x) for c in (False, True))
+    alone, compensated = (output_error(mlp, cut_mlp(mlp, moments, order, kept, c), x) for c in ("none", "ridge"))
     assert compensated <= alone * (1 + 1e-5) + 1e-9
 
 
@@ -42,7 +43,7 @@ def test_compensation_wins_where_neurons_correlate() -> None:
     mlp, x = random_mlp(3, 16), random_inputs(3, 200)
     moments = moments_of(mlp, x)
     order = keep_order(mlp, moments, "energy")
-    alone, compensated = (output_error(mlp, cut_mlp(mlp, moments, order, 8, c), x) for c in (False, True))
+    alone, compensated = (output_error(mlp, cut_mlp(mlp, moments, order, 8, c), x) for c in ("none", "ridge"))
     assert compensated < 0.3 * alone
 
 
@@ -63,7 +64,7 @@ def test_combinations_of_kept_neurons_are_recovered(
         monkeypatch.setattr(module, "ridge", lambda sigma, _: relative_ridge * sigma.trace().item() / len(sigma))
     x = torch.randn(2, 3000, 6)
     moments, order = moments_of(mlp, x), torch.arange(8)
-    alone, compensated = (output_error(mlp, cut_mlp(mlp, moments, order, 4, c), x) for c in (False, True))
+    alone, compensated = (output_error(mlp, cut_mlp(mlp, moments, order, 4, c), x) for c in ("none", "ridge"))
     assert compensated <= left * alone
 
 
@@ -73,7 +74,7 @@ def test_constant_neurons_move_into_the_bias() -> None:
         mlp.fc1.weight[2:] = 0
         mlp.fc1.bias[2:] = 7
     moments = moments_of(mlp, x)
-    smaller = cut_mlp(mlp, moments, torch.arange(4), 2, compensate=True)
+    smaller = cut_mlp(mlp, moments, torch.arange(4), 2, compensate="ridge")
     torch.testing.assert_close(smaller(x), mlp(x), rtol=1e-4, atol=1e-4)
 
 
@@ -99,26 +100,27 @@ def test_solves_the_ridge_regression(seed: int, neurons: int, rows: int) -> None
 @settings(deadline=None, max_examples=40)
 @given(**MLPS)
 def test_curve_is_the_measured_error(seed: int, width: int, tokens: int, gated: bool, score: str) -> None:
-    """With compensation, plus what the ridge adds: `lambda (||W_P||^2 + ||W_P B||^2)`."""
+    """With `ridge`, plus what the ridge adds: `lambda (||W_P||^2 + ||W_P B||^2)`."""
     mlp, x = random_mlp(seed, width, gated=gated), random_inputs(seed, tokens)
     moments = moments_of(mlp, x)
     order = keep_order(mlp, moments, score)
     hidden, weight = mlp.hidden(x).flatten(0, -2).double(), mlp.fc2.weight.double()
     added = ridge(moments.covariance, moments.rows)
-    alone, compensated = (error_curve(mlp.fc2.weight, moments, order, c) for c in (False, True))
-    assert alone.shape == compensated.shape == (width + 1,)
-    assert alone[0] == compensated[0] == 0
+    curves = {c: error_curve(mlp.fc2.weight, moments, order, c) for c in CHOICES["compensate"]}
+    assert all(curve.shape == (width + 1,) and curve[0] == 0 for curve in curves.values())
     for count in range(1, width + 1):
         kept, cut = order[: width - count], order[width - count :]
         W = weight[:, cut]
-        assert alone[count].item() == pytest.approx(mean_square(hidden[:, cut] @ W.T), rel=1e-4, abs=1e-6)
+        for compensate, shift in (("none", 0), ("bias", moments.mean[cut])):
+            measured = mean_square((hidden[:, cut] - shift) @ W.T)
+            assert curves[compensate][count].item() == pytest.approx(measured, rel=1e-4, abs=1e-6)
         if len(kept) == 0:
             B, c = torch.zeros(len(cut), 0, dtype=torch.float64), moments.mean[cut]
         else:
             B, c = compensation(moments, kept, cut)
         measured = mean_square((hidden[:, cut] - hidden[:, kept] @ B.T - c) @ W.T)
         expected = measured + added * (W.square().sum() + (W @ B).square().sum()).item()
-        assert compensated[count].item() == pytest.approx(expected, rel=1e-3, abs=1e-6)
+        assert curves["ridge"][count].item() == pytest.approx(expected, rel=1e-3, abs=1e-6)
 
 
 def mean_square(error: Tensor) -> float:
@@ -128,7 +130,7 @@ def mean_square(error: Tensor) -> float:
 def test_compensated_curve_never_falls() -> None:
     mlp, x = random_mlp(2, 12), random_inputs(2, 30)
     moments = moments_of(mlp, x)
-    curve = error_curve(mlp.fc2.weight, moments, torch.arange(12), compensate=True)
+    curve = error_curve(mlp.fc2.weight, moments, torch.arange(12), compensate="ridge")
     assert (curve.diff() >= 0).all()
 
 
@@ -155,11 +157,11 @@ def test_dead_neurons_can_be_compensated() -> None:
     moments = HiddenMoments([torch.zeros(5, 4)])
     B, c = compensation(moments, torch.tensor([0, 1]), torch.tensor([2, 3]))
     assert not B.any() and not c.any()
-    assert error_curve(torch.ones(2, 4), moments, torch.arange(4), compensate=True).max() < 1e-300
+    assert error_curve(torch.ones(2, 4), moments, torch.arange(4), compensate="ridge").max() < 1e-300
 
 
 def test_neurons_far_from_zero_can_be_factored() -> None:
     x = torch.randn(900, 8, generator=torch.Generator().manual_seed(0))
     x[:, 0], x[:, 3] = 1000 + 0.1 * x[:, 0], -700 + 0.01 * x[:, 3]
-    curve = error_curve(torch.ones(2, 8), HiddenMoments(x.split(300)), torch.arange(8), compensate=True)
+    curve = error_curve(torch.ones(2, 8), HiddenMoments(x.split(300)), torch.arange(8), compensate="ridge")
     assert curve.isfinite().all()

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from edgeflex_tflite.models.edge import Mlp
+from edgeflex_tflite.prune.gradients import LOSS_SCORES
 from edgeflex_tflite.prune.score import OBS, SCORES, keep_order
 from edgeflex_tflite.prune.statistics import HiddenMoments
-from edgeflex_tflite.recipe import CHOICES
+from edgeflex_tflite.recipe import CHOICES, SCORES_WITH_LABELS
 
 
 def linear(weight: list[list[float]]) -> nn.Linear:
@@ -78,4 +79,5 @@ def test_obs_keeps_what_the_others_cannot_make_up_for() -> None:
 
 
 def test_recipe_offers_every_score() -> None:
-    assert {*SCORES, OBS} == set(CHOICES["prune_score"])
+    assert {*SCORES, OBS, *LOSS_SCORES} == set(CHOICES["prune_score"])
+    assert tuple(LOSS_SCORES) == SCORES_WITH_LABELS

@@ -13,8 +13,9 @@ from edgeflex_tflite.artifacts import BlockCut, PrunePlan
 from edgeflex_tflite.models.edge import EdgeViT
 from edgeflex_tflite.models.translate import to_edge_form
 from edgeflex_tflite.profiling.blocks import Tokens, advance, embed, logits_from
+from edgeflex_tflite.prune.gradients import loss_scores
 from edgeflex_tflite.prune.sweep import kl_divergence, measure_curves, prune
-from edgeflex_tflite.recipe import Recipe
+from edgeflex_tflite.recipe import CHOICES, SCORES_WITH_LABELS, Recipe
 from tests.conftest import random_vit
 
 GATED = "vit_giant_patch14_dinov2"
@@ -43,8 +44,8 @@ def squared(tokens: Tokens) -> float:
 
 
 @pytest.mark.parametrize(("name", "neuron", "dense"), [(PLAIN, 24 + 1 + 24, 96), (GATED, 2 * 25 + 24, 64)])
-@pytest.mark.parametrize("compensate", [False, True])
-def test_planned_widths_are_cut(name: str, neuron: int, dense: int, compensate: bool) -> None:
+@pytest.mark.parametrize("compensate", CHOICES["compensate"])
+def test_planned_widths_are_cut(name: str, neuron: int, dense: int, compensate: str) -> None:
     edge = edge_vit(name)
     before = copy.deepcopy(edge.state_dict())
     widths = [32, dense, 16]
@@ -67,8 +68,8 @@ def test_plan_is_filled_in() -> None:
         assert 0 < cut.error < cut.error_cut_alone
 
 
-@pytest.mark.parametrize("compensate", [False, True])
-def test_errors_are_measured_on_the_cut_prefix(compensate: bool) -> None:
+@pytest.mark.parametrize("compensate", CHOICES["compensate"])
+def test_errors_are_measured_on_the_cut_prefix(compensate: str) -> None:
     edge = edge_vit()
     tokens = embed(edge, images())
     recipe = Recipe(compensate=compensate, refit=False)
@@ -79,7 +80,7 @@ def test_errors_are_measured_on_the_cut_prefix(compensate: bool) -> None:
         measured = squared(differences) / squared(expected)
         assert (planned.error or 0.0) == pytest.approx(measured, rel=1e-4, abs=1e-12)
         tokens = actual
-    assert compensate is (plan.cuts[0].error != plan.cuts[0].error_cut_alone)
+    assert (compensate != "none") is (plan.cuts[0].error != plan.cuts[0].error_cut_alone)
 
 
 def test_nothing_to_cut() -> None:
@@ -99,15 +100,15 @@ def test_score_decides_who_stays() -> None:
     edge = edge_vit(depth=1)
     kept = {}
     for score in ("energy", "mean_abs", "magnitude"):
-        recipe = Recipe(prune_score=score, compensate=False)
+        recipe = Recipe(prune_score=score, compensate="none")
         smaller, _ = prune(edge, embed(edge, images()), plan_for(edge, [48]), recipe)
         kept[score] = smaller.blocks[0].mlp.fc1.bias.tolist()
     assert kept["energy"] != kept["mean_abs"] != kept["magnitude"] != kept["energy"]
 
 
 @pytest.mark.parametrize("name", [PLAIN, GATED])
-@pytest.mark.parametrize("compensate", [False, True])
-def test_curves(name: str, compensate: bool) -> None:
+@pytest.mark.parametrize("compensate", CHOICES["compensate"])
+def test_curves(name: str, compensate: str) -> None:
     edge = edge_vit(name)
     tokens = embed(edge, images())
     curves = measure_curves(edge, tokens, Recipe(compensate=compensate), [3, 4, 5])
@@ -120,10 +121,11 @@ def test_curves(name: str, compensate: bool) -> None:
         assert curve.divergence[0] == 0 and 0 < curve.divergence[-1] < float("inf")
 
 
-def test_prediction_without_compensation_is_the_measured_error() -> None:
+@pytest.mark.parametrize("compensate", ["none", "bias"])
+def test_prediction_without_ridge_is_the_measured_error(compensate: str) -> None:
     """For the first block, whose input no cut has changed."""
     edge = edge_vit()
-    tokens, recipe = embed(edge, images()), Recipe(compensate=False)
+    tokens, recipe = embed(edge, images()), Recipe(compensate=compensate)
     curve = measure_curves(edge, tokens, recipe, [1, 1, 1])[0]
     for width in (80, 48, 16):
         _, plan = prune(edge, tokens, plan_for(edge, [width, 96, 96]), recipe)
@@ -144,7 +146,7 @@ def test_prediction_with_compensation_bounds_the_measured_error() -> None:
 @pytest.mark.parametrize("probe_samples", [5, 1000])
 def test_predicted_divergence_is_that_of_cutting_the_block_alone(index: int, probe_samples: int) -> None:
     edge = edge_vit()
-    recipe = Recipe(compensate=False, refit=False, probe_samples=probe_samples)
+    recipe = Recipe(compensate="none", refit=False, probe_samples=probe_samples)
     tokens = embed(edge, images())
     curve = measure_curves(edge, tokens, recipe, [1, 1, 1])[index]
     widths = [72 if block == index else 96 for block in range(3)]
@@ -193,3 +195,20 @@ def test_divergence_golden() -> None:
     uneven[0] = uneven[0].log() + 5
     assert kl_divergence(even, uneven) == pytest.approx(torch.tensor(4 / 3).sqrt().log().item() / 2, rel=1e-6)
     assert kl_divergence(uneven, even) != pytest.approx(kl_divergence(even, uneven), rel=1e-2)
+
+
+@pytest.mark.parametrize("score", SCORES_WITH_LABELS)
+def test_scores_with_labels_decide_who_stays(score: str) -> None:
+    edge = edge_vit(depth=2)
+    tokens = embed(edge, images())
+    recipe = Recipe(prune_score=score, compensate="none", refit=False)
+    kept = []
+    for labels in (torch.arange(10), torch.zeros(10, dtype=torch.int64)):
+        scores = loss_scores(edge, tokens, labels, score)
+        assert len(measure_curves(edge, tokens, recipe, [1, 1], labels=labels)) == 2
+        smaller, _ = prune(edge, tokens, plan_for(edge, [48, 48]), recipe, labels=labels)
+        for dense, cut, found in zip(edge.blocks, smaller.blocks, scores, strict=True):
+            expected = found.argsort(descending=True)[:48].sort().values
+            assert torch.equal(cut.mlp.fc1.weight, dense.mlp.fc1.weight[expected])
+        kept.append(smaller.blocks[0].mlp.fc1.bias.tolist())
+    assert kept[0] != kept[1]

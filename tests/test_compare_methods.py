@@ -1,0 +1,143 @@
+"""The comparison with published methods: what is made, that nothing is made twice, and what its page says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOOLS = Path(__file__).parent.parent / "tools"
+sys.path.insert(0, str(TOOLS))
+
+from compare_cells import (  # noqa: E402
+    CELLS_FILE,
+    METHODS,
+    OURS,
+    STOCK,
+    STOCK_RECIPES,
+    TORCH,
+    cut_cells,
+    dense_cells,
+    depends_on_draw,
+    finished_cells,
+    tasks,
+    torch_cell,
+)
+from compare_page import pareto  # noqa: E402
+
+from edgeflex_tflite.recipe import CHOICES, Recipe  # noqa: E402
+from tests.command import Outcome, environment  # noqa: E402
+
+SMALL = (
+    "--methods=corp",
+    "--ratios=0.5",
+    "--cut_precisions=mixed",
+    "--dense_precisions=int4_dynamic,no_such_precision",
+    "--budgets=0.01",
+    "--draws=1",
+    "--eval_samples=40",
+    "--calibration_samples=16",
+    "--awq_tokens=64",
+    "--probe_samples=8",
+    "--workers=1",
+    "--check",
+)
+
+
+def compare(*flags: str, cwd: Path) -> Outcome:
+    done = subprocess.run(
+        [sys.executable, str(TOOLS / "compare_methods.py"), *flags],
+        cwd=cwd, env=environment(), capture_output=True, text=True, check=False, timeout=600,
+    )  # fmt: skip
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def test_a_method_that_never_looks_at_images_is_made_once_in_float() -> None:
+    cells = list(cut_cells(["magnitude", "flap"], [0.25, 0.5], ["fp32", "mixed"], Recipe(), draws=3))
+    counted = {
+        (m, p): sum(c.method == m and c.precision == p for c in cells) for m in METHODS for p in ("fp32", "mixed")
+    }
+    assert (counted["magnitude", "fp32"], counted["magnitude", "mixed"]) == (2, 6)
+    assert (counted["flap", "fp32"], counted["flap", "mixed"]) == (6, 6)
+    assert all(cell.recipe.seed == cell.draw and cell.recipe.precision == cell.precision for cell in cells)
+
+
+def test_every_method_depends_on_the_draw_but_magnitude() -> None:
+    blind = {
+        name for name, keys in METHODS.items() if not depends_on_draw(Recipe(precision="fp32", prune_ratio=0.5, **keys))
+    }
+    assert blind == {"magnitude"}
+    assert not depends_on_draw(Recipe(precision="fp32"))
+    assert depends_on_draw(Recipe(precision="mixed"))
+
+
+def test_stock_stands_beside_ours() -> None:
+    cells = list(dense_cells(["fp32", "mixed", "int8_static", "no_such_precision"], Recipe(), draws=2))
+    found = [(cell.method, cell.precision, cell.draw) for cell in cells]
+    ours = [("fp32", 0), ("mixed", 0), ("int8_static", 0), ("mixed", 1), ("int8_static", 1)]
+    stock = [("int8_static", 0), ("int8_static", 1)]
+    assert found == [(OURS, *cell) for cell in ours] + [(STOCK, *cell) for cell in stock]
+
+
+def test_precisions_share_a_pruned_model() -> None:
+    cells = [
+        torch_cell(Recipe()),
+        *dense_cells(["fp32", "int8_static"], Recipe(), draws=2),
+        *cut_cells(["corp", "ours"], [0.5], ["fp32", "mixed"], Recipe(), draws=2),
+    ]
+    groups = [task.cells for task in tasks(cells)]
+    assert sorted(cell.key for group in groups for cell in group) == sorted(cell.key for cell in cells)
+    assert len({cell.key for cell in cells}) == len(cells)
+    for group in groups:
+        assert len({(cell.method, cell.amount, cell.draw) for cell in group}) == 1
+        assert len(group) == 1 or group[0].method not in (STOCK, TORCH)
+    assert sum(len(group) == 2 for group in groups) == 5
+
+
+def test_every_method_is_a_recipe() -> None:
+    assert all(Recipe(**keys) for keys in METHODS.values())
+    assert METHODS[OURS] == {}
+    assert set(STOCK_RECIPES) - {"int4_dynamic"} <= set(CHOICES["precision"])
+
+
+def test_pareto() -> None:
+    assert pareto([(3, 90), (1, 50), (2, 40), (1, 60), (4, 90), (5, 91)]) == [(1, 60), (3, 90), (5, 91)]
+
+
+def test_help_is_quick_and_bad_flags_are_one_line(tmp_path: Path) -> None:
+    told = compare("--help", cwd=tmp_path)
+    assert told.code == 0 and "--calibration_data" in told.out and "--draws" in told.out
+    for flag in ("--ratios=0.5,2", "--methods=wanda", "--cut_precisions=int3", "--budgets=much"):
+        refused = compare(flag, cwd=tmp_path)
+        assert refused.code == 2 and refused.err.startswith("error: ") and refused.err.count("\n") == 1, refused
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_the_tool_runs_resumes_and_writes_real_numbers(tmp_path: Path) -> None:
+    """A cut file, one that cannot be, a precision that nobody has, a stock file, and torch."""
+    flags = (*SMALL, f"--work_dir={tmp_path}/work", f"--output_dir={tmp_path}/out")
+    first = compare(*flags, cwd=tmp_path)
+    assert first.code == 0, first
+    noted = tmp_path / "work" / CELLS_FILE
+    cells, content = finished_cells(tmp_path / "work"), noted.read_text()
+    made = [cell for cell in cells.values() if cell.reason is None]
+    assert all(cell.hits is not None and len(cell.hits) == 40 and set(cell.hits) <= {"0", "1"} for cell in made)
+    assert [path.name for path in (tmp_path / "work").iterdir()] == [CELLS_FILE], "stages are gone"
+
+    rows = {row["method"]: row for row in json.loads((tmp_path / "out" / "accuracy.json").read_text())["rows"]}
+    assert rows[TORCH]["top1_percent"][0] > 90
+    assert all(rows[name]["file_bytes"] > 200_000 and rows[name]["arena_bytes"] > 1000 for name in ("corp", STOCK))
+    page = (tmp_path / "out" / "accuracy.md").read_text()
+    assert "CORP" in page and "budget of" in page and "impossible" in page and "no such precision" in page
+    assert (tmp_path / "out" / "accuracy.svg").read_text().count("<svg") == 1
+
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    noted.write_text(content + '{"key": "half a li')
+    again = compare(*flags, cwd=tmp_path)
+    assert again.code == 0, again
+    assert noted.read_text() == content, "nothing was made again, and half a line is gone"
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before

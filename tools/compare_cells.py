@@ -1,0 +1,342 @@
+"""What `compare_methods.py` compares: recipes of published methods and of this project, and one measured cell of each.
+
+A cell is one written file: how it was made, what it knows on every evaluation image, and what it weighs. Cells that
+differ in precision alone share the pruned model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from edgeflex_tflite import files, pipeline, steps
+from edgeflex_tflite.artifacts import InputSpec, MemoryCost
+from edgeflex_tflite.bundle.manifest import versions
+from edgeflex_tflite.data import CalibrationSet, Data, EvaluationSet, Preprocessing
+from edgeflex_tflite.errors import UserError, VerificationError
+from edgeflex_tflite.lower.predict import memory_cost
+from edgeflex_tflite.planning import check_budget_possible
+from edgeflex_tflite.quiet import quiet
+from edgeflex_tflite.recipe import CHOICES, Recipe
+from edgeflex_tflite.report.console import Console
+from edgeflex_tflite.resources import prunes
+from edgeflex_tflite.run import Design, Run, design_file
+from edgeflex_tflite.store import StageStore
+from edgeflex_tflite.verify.runner import file_input
+
+OURS = "ours"
+STOCK = "ai-edge-quantizer"
+METHODS: dict[str, dict[str, Any]] = {
+    "magnitude": {"prune_score": "magnitude", "compensate": "none", "allocation": "uniform", "refit": False},
+    "mean_abs": {"prune_score": "mean_abs", "compensate": "none", "allocation": "uniform", "refit": False},
+    "taylor": {"prune_score": "taylor", "compensate": "none", "allocation": "uniform", "refit": False},
+    "hessian": {"prune_score": "hessian", "compensate": "none", "allocation": "uniform", "refit": False},
+    "flap": {"prune_score": "flap", "compensate": "bias", "allocation": "uniform", "refit": False},
+    "corp": {"prune_score": "energy", "compensate": "ridge", "allocation": "uniform", "refit": False},
+    OURS: {},
+}
+"""What each method changes of the default recipe."""
+STOCK_RECIPES = {
+    "int8_dynamic": "dynamic_wi8_afp32",
+    "int8_static": "static_wi8_ai8",
+    "int4_dynamic": "dynamic_wi4_afp32",
+}
+"""ai-edge-quantizer's own recipe for each of our precisions that it has."""
+FLOATS = ("fp32", "fp16")
+TORCH = "fp32 torch"
+PRUNED_IN = "mixed"
+"""The precision whose bytes decide the widths of a model that is then written in several."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """One cell that is to be measured.
+
+    Attributes:
+        table: `cut` (a share of the MLPs), `dense` (nothing cut) or `budget` (a share of the FP32 model's memory).
+        method: one of `METHODS`, or `STOCK`.
+        amount: the share that is cut, or that may be left; None where nothing is cut.
+        precision: of the file.
+        draw: seed of the calibration images; 0 where the file does not depend on them.
+        recipe: how the file is made; of stock files, only the seed counts.
+    """
+
+    table: str
+    method: str
+    amount: float | None
+    precision: str
+    draw: int
+    recipe: Recipe
+
+    @property
+    def key(self) -> str:
+        """Of what the file is made with, apart from model and images."""
+        made = [self.method == STOCK, self.method == TORCH, self.precision, self.recipe.to_json(), self.draw]
+        return hashlib.sha256(json.dumps(made).encode()).hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One cell that was measured.
+
+    Attributes:
+        key: of the cell, the model and the images.
+        hits: `1` for each evaluation image that the file names right, else `0`; None where there is no file.
+        cost: of the file.
+        cpu_seconds: that each stage took.
+        reason: why there is no file.
+    """
+
+    key: str
+    hits: str | None
+    cost: MemoryCost | None
+    cpu_seconds: dict[str, float]
+    reason: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """Cells that share a pruned model, for one worker."""
+
+    cells: tuple[Wanted, ...]
+
+
+def depends_on_draw(recipe: Recipe) -> bool:
+    """Whether the file depends on which calibration images are drawn."""
+    blind = (recipe.prune_score, recipe.compensate, recipe.allocation, recipe.refit) == (
+        "magnitude", "none", "uniform", False,
+    )  # fmt: skip
+    return recipe.precision not in FLOATS or (prunes(recipe) and not blind)
+
+
+def cut_cells(
+    methods: Sequence[str], ratios: Sequence[float], precisions: Sequence[str], base: Recipe, draws: int
+) -> Iterator[Wanted]:
+    """Every method at every share of the MLPs."""
+    for method in methods:
+        for ratio in ratios:
+            recipe = base.replace(prune_ratio=ratio, **METHODS[method])
+            yield from _drawn("cut", method, ratio, recipe, precisions, draws)
+
+
+def dense_cells(precisions: Sequence[str], base: Recipe, draws: int) -> Iterator[Wanted]:
+    """Nothing cut: our precisions, and the stock ones of the same kind."""
+    yield from _drawn("dense", OURS, None, base, precisions, draws)
+    for precision in precisions:
+        if precision in STOCK_RECIPES:
+            for draw in range(draws if precision == "int8_static" else 1):
+                yield Wanted("dense", STOCK, None, precision, draw, base.replace(seed=draw))
+
+
+def budget_cells(budgets: Sequence[float], float_bytes: int, base: Recipe, draws: int) -> Iterator[Wanted]:
+    """Ours at shares of the FP32 model's weights and arena."""
+    for share in budgets:
+        recipe = base.replace(memory_budget_mb=round(share * float_bytes / 1e6, 6))
+        yield from _drawn("budget", OURS, share, recipe, (PRUNED_IN,), draws)
+
+
+def torch_cell(base: Recipe) -> Wanted:
+    """The FP32 torch model as it came, that everything is held against."""
+    return Wanted("dense", TORCH, None, "fp32", 0, base)
+
+
+def _drawn(
+    table: str, method: str, amount: float | None, recipe: Recipe, precisions: Sequence[str], draws: int
+) -> Iterator[Wanted]:
+    for draw in range(draws):
+        for precision in precisions:
+            if precision not in CHOICES["precision"]:
+                continue
+            made = recipe.replace(precision=precision, seed=draw)
+            if draw == 0 or depends_on_draw(made):
+                yield Wanted(table, method, amount, precision, draw, made)
+
+
+def tasks(cells: Sequence[Wanted]) -> list[Task]:
+    """Cells that share a pruned model together, those that take longest first."""
+    groups: dict[tuple, list[Wanted]] = {}
+    for cell in cells:
+        alone = cell.method in (STOCK, TORCH)
+        group = (cell.method, cell.recipe.replace(precision=PRUNED_IN), cell.precision if alone else None)
+        groups.setdefault(group, []).append(cell)
+    return sorted((Task(tuple(group)) for group in groups.values()), key=lambda task: -len(task.cells))
+
+
+class Bench:
+    """A model and all images that cells are measured with, and the folder that finished cells go to.
+
+    Attributes:
+        source: timm's model.
+        calibrations: one set for each draw.
+        evaluation: the same images for all draws, none of which is in any calibration set.
+        folder: holds `cells.jsonl`, and a folder of stages for each model that is being made.
+        threads: of torch and the interpreter.
+    """
+
+    def __init__(
+        self,
+        source: nn.Module,
+        calibrations: Sequence[CalibrationSet],
+        evaluation: EvaluationSet,
+        preprocessing: Preprocessing,
+        folder: Path,
+        threads: int,
+    ) -> None:
+        self.source, self.calibrations, self.evaluation = source, calibrations, evaluation
+        self.preprocessing, self.folder, self.threads = preprocessing, folder, threads
+        self._designs: dict[str, Design] = {}
+
+    def identity(self, weights_sha256: str, draw: int) -> dict[str, Any]:
+        """What a cell depends on besides its recipe."""
+        return {
+            "weights": weights_sha256,
+            "calibration": self.calibrations[draw].fingerprint,
+            "evaluation": self.evaluation.fingerprint,
+            "preprocessing": self.preprocessing.to_json(),
+            "versions": versions(),
+        }
+
+    def key(self, cell: Wanted, weights_sha256: str) -> str:
+        """Of a cell on this bench."""
+        content = json.dumps([cell.key, self.identity(weights_sha256, cell.draw)], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def design(self, recipe: Recipe) -> Design:
+        """Of the file that a recipe asks for; what depends on the precision alone is predicted once."""
+        if recipe.precision not in self._designs:
+            self._designs[recipe.precision] = design_file(self.source, self.preprocessing, recipe, self.threads)
+        return dataclasses.replace(self._designs[recipe.precision], recipe=recipe)
+
+    def run(self, cell: Wanted) -> Run:
+        data = Data(self.calibrations[cell.draw], self.evaluation)
+        return Run.of(self.design(cell.recipe), data, None, Console(quiet=True))
+
+    def measure(self, task: Task, keys: dict[Wanted, str]) -> None:
+        """Make and measure the cells of a task, and note each as soon as it is finished."""
+        first = task.cells[0]
+        with pipeline.deterministic(first.draw, self.threads):
+            folder = self.folder / hashlib.sha256(keys[first].encode()).hexdigest()[:16]
+            stages = _Stages(folder)
+            for cell in task.cells:
+                self.note(self._cell(cell, keys[cell], stages))
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def note(self, cell: Cell) -> None:
+        """Append a finished cell, in one write."""
+        line = json.dumps(dataclasses.asdict(cell)) + "\n"
+        descriptor = os.open(self.folder / CELLS_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
+
+    def _cell(self, cell: Wanted, key: str, stages: _Stages) -> Cell:
+        make = {STOCK: self._stock, TORCH: self._torch}.get(cell.method, self._ours)
+        try:
+            evaluated, cost = make(cell, stages)
+        except (UserError, VerificationError) as error:
+            return Cell(key, None, None, stages.taken(), str(error))
+        found = np.load(evaluated / "logits.npz")
+        hits = found["logits"].argmax(1) == found["labels"]
+        return Cell(key, "".join("01"[int(hit)] for hit in hits), cost, stages.taken())
+
+    def _ours(self, cell: Wanted, stages: _Stages) -> tuple[Path, MemoryCost]:
+        run = self.run(cell)
+        check_budget_possible(run)
+        widths = self.run(dataclasses.replace(cell, recipe=cell.recipe.replace(precision=PRUNED_IN)))
+        planned = stages.run("plan", partial(steps.plan_step, widths))
+        pruned = stages.run("prune", partial(steps.prune_step, widths, planned))
+        scaled = stages.run(f"quantize {cell.precision}", partial(steps.quantize_step, run, pruned))
+        lowered = stages.run(f"lower {cell.precision}", partial(steps.lower_step, run, scaled, version="comparison"))
+        evaluated = stages.run(f"evaluate {cell.precision}", partial(steps.evaluate_file_step, run, lowered))
+        return evaluated, files.read_json(lowered / "memory.json", MemoryCost)
+
+    def _stock(self, cell: Wanted, stages: _Stages) -> tuple[Path, MemoryCost]:
+        spec = InputSpec(
+            "nchw",
+            "normalized",
+            self.preprocessing.mean,
+            self.preprocessing.std,
+            self.preprocessing.height,
+            self.preprocessing.width,
+        )
+        pixels = (file_input(image.numpy(), spec) for image in self.calibrations[cell.draw].pixels)
+        lowered = stages.run("lower", partial(stock_step, self.source, spec, STOCK_RECIPES[cell.precision], pixels))
+        run = dataclasses.replace(self.run(cell), spec=spec)
+        evaluated = stages.run("evaluate", partial(steps.evaluate_file_step, run, lowered))
+        return evaluated, memory_cost(lowered / "model.tflite")
+
+    def _torch(self, cell: Wanted, stages: _Stages) -> tuple[Path, MemoryCost]:
+        run = self.run(cell)
+        return stages.run("evaluate", partial(steps.evaluate_torch_step, run, self.source)), run.float_cost
+
+
+CELLS_FILE = "cells.jsonl"
+
+
+def finished_cells(folder: Path) -> dict[str, Cell]:
+    """Cells that were noted, by key; a line that a killed process left half-written does not count."""
+    path = folder / CELLS_FILE
+    if not path.is_file():
+        return {}
+    content = path.read_text()
+    if not content.endswith("\n"):
+        content = content[: content.rfind("\n") + 1]
+        files.write_bytes(path, content.encode())
+    cells = [json.loads(line) for line in content.splitlines()]
+    return {
+        cell["key"]: Cell(**cell | {"cost": None if cell["cost"] is None else MemoryCost(**cell["cost"])})
+        for cell in cells
+    }
+
+
+def stock_step(model: nn.Module, spec: InputSpec, recipe: str, pixels: Iterator[np.ndarray], folder: Path) -> str:
+    """What litert-torch and ai-edge-quantizer make of the timm model by themselves."""
+    with quiet():
+        import litert_torch
+        from ai_edge_quantizer import quantizer
+        from ai_edge_quantizer import recipe as stock
+
+        litert_torch.convert(model.eval(), (torch.zeros(spec.shape),)).export(str(folder / "float.tflite"))
+        work = quantizer.Quantizer(str(folder / "float.tflite"), getattr(stock, recipe)())
+        found = None
+        if work.need_calibration:
+            found = work.calibrate({"serving_default": [{"args_0": image} for image in pixels]})
+        work.quantize(found).export_model(str(folder / "model.tflite"))
+    return recipe
+
+
+class _Stages:
+    """Finished stages of one task on disk, so that a stopped one goes on, and the processor time that each took."""
+
+    def __init__(self, folder: Path) -> None:
+        self._seconds: dict[str, float] = {}
+        self._start = 0.0
+        self._store = StageStore(folder, self._report)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        self._store.open({"task": folder.name}, resume=True)
+
+    def run(self, name: str, work: Callable[[Path], str]) -> Path:
+        self._start = time.process_time()
+        return self._store.run(name, work)
+
+    def _report(self, name: str, seconds: float | None, summary: str) -> None:
+        if seconds is not None:
+            self._seconds[name] = round(time.process_time() - self._start, 1)
+
+    def taken(self) -> dict[str, float]:
+        """Seconds of each stage that was done since this was last asked."""
+        taken, self._seconds = self._seconds, {}
+        return taken
