@@ -20,6 +20,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from edgeflex_tflite.artifacts import BlockShape
+
 Pooling = Literal["token", "avg", "map"]
 ALL_TOKENS = slice(None)
 
@@ -81,6 +83,16 @@ class Attention(nn.Module):
         self.softmax = nn.Softmax(dim=-1)
         self.proj = proj
 
+    @property
+    def key_dim(self) -> int:
+        """Channels of one head's queries and keys."""
+        return self.k.out_features // self.num_heads
+
+    @property
+    def value_dim(self) -> int:
+        """Channels of one head's values."""
+        return self.v.out_features // self.num_heads
+
     def _split_heads(self, x: Tensor) -> Tensor:
         """`[..., tokens, heads * dim]` -> `[..., heads, tokens, dim]`."""
         return x.unflatten(-1, (self.num_heads, -1)).transpose(-3, -2)
@@ -125,6 +137,10 @@ class Block(nn.Module):
     def __init__(self, norm1: nn.Module, attn: Attention, norm2: nn.Module, mlp: Mlp) -> None:
         super().__init__()
         self.norm1, self.attn, self.norm2, self.mlp = norm1, attn, norm2, mlp
+
+    @property
+    def shape(self) -> BlockShape:
+        return BlockShape(self.mlp.width, self.attn.num_heads, self.attn.key_dim, self.attn.value_dim)
 
     def after_attention(self, x: Tensor, reads: slice = ALL_TOKENS) -> Tensor:
         """The residual stream between attention and MLP, for the tokens in `reads` alone."""

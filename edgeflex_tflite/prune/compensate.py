@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from edgeflex_tflite.prune.statistics import HiddenMoments
+from edgeflex_tflite.prune.statistics import Moments
 
 SMALLEST_RELATIVE_RIDGE = 1e-4
 """Of the mean variance: keeps the solve well conditioned where the estimate below asks for no ridge at all."""
@@ -33,7 +33,7 @@ def ridge(covariance: Tensor, rows: int) -> float:
     return max((rho * trace / p).item(), torch.finfo(torch.float64).tiny)
 
 
-def compensation(moments: HiddenMoments, kept: Tensor, cut: Tensor) -> tuple[Tensor, Tensor]:
+def compensation(moments: Moments, kept: Tensor, cut: Tensor) -> tuple[Tensor, Tensor]:
     """`B [cut, kept]` and `c [cut]` of the linear prediction of cut neurons from kept ones, in float64."""
     sigma = moments.covariance
     regularized = sigma[kept][:, kept] + ridge(sigma, moments.rows) * torch.eye(len(kept), dtype=sigma.dtype)
@@ -42,7 +42,7 @@ def compensation(moments: HiddenMoments, kept: Tensor, cut: Tensor) -> tuple[Ten
     return B, moments.mean[cut] - B @ moments.mean[kept]
 
 
-def error_curve(weight: Tensor, moments: HiddenMoments, order: Tensor, compensate: bool) -> Tensor:
+def error_curve(weight: Tensor, moments: Moments, order: Tensor, compensate: bool) -> Tensor:
     """Output error for every number of neurons cut, last of `order` first.
 
     With compensation, the residual covariance of the last k neurons given the others is `L_PP L_PP^T`, where L is the
