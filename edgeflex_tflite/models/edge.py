@@ -93,15 +93,15 @@ class Attention(nn.Module):
         """Channels of one head's values."""
         return self.v.out_features // self.num_heads
 
-    def _split_heads(self, x: Tensor) -> Tensor:
+    def split_heads(self, x: Tensor) -> Tensor:
         """`[..., tokens, heads * dim]` -> `[..., heads, tokens, dim]`."""
         return x.unflatten(-1, (self.num_heads, -1)).transpose(-3, -2)
 
     def context(self, queries: Tensor, tokens: Tensor) -> Tensor:
         """Attention output before `proj`: `[..., queries, num_heads * value_dim]`."""
-        q = self.q_norm(self._split_heads(self.q(queries)))
+        q = self.q_norm(self.split_heads(self.q(queries)))
         k = self.k_norm(self.k(tokens).unflatten(-1, (self.num_heads, -1))).movedim(-3, -1)
-        v = self._split_heads(self.v(tokens))
+        v = self.split_heads(self.v(tokens))
         weights = self.softmax(q @ k)
         return (weights @ v).transpose(-3, -2).flatten(-2)
 
