@@ -58,6 +58,23 @@ class ActivationProfile:
 
 
 @dataclasses.dataclass(frozen=True)
+class BlockShape:
+    """The sizes of a block that pruning may change.
+
+    Attributes:
+        width: hidden neurons of the MLP.
+        num_heads: heads of the attention.
+        key_dim: channels of one head's queries and keys.
+        value_dim: channels of one head's values.
+    """
+
+    width: int
+    num_heads: int
+    key_dim: int
+    value_dim: int
+
+
+@dataclasses.dataclass(frozen=True)
 class BlockCut:
     """How one block's MLP is cut.
 

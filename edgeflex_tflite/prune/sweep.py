@@ -7,7 +7,6 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 

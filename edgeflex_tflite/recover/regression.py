@@ -1,6 +1,6 @@
 """What a linear reads in the compressed model, against what it should answer: all that its closed forms need.
 
-With x the input and y the answer that is wanted, both centred, ridge regression drawn to the weights W that are there is
+With x the input and y the answer that is wanted, both centred, ridge regression drawn to the present weights W is
 `W <- W + E[(y - W x) x^T] (Sigma + lambda I)^-1`, and the bias takes the means: `b = E[y] - W E[x]`. Since x comes from
 the layers before as they are now, and y from the dense model, that also undoes what those layers have lost
 (asymmetric calibration: GPTAQ, arXiv 2504.02692; CORP for cut neurons).
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from edgeflex_tflite.prune.statistics import HiddenMoments
 
@@ -71,12 +71,3 @@ def regularized(covariance: Tensor, relative_ridge: float) -> Tensor:
     """`Sigma + lambda I`, with lambda relative to the mean variance."""
     ridge = (relative_ridge * covariance.trace() / len(covariance)).clamp_min(torch.finfo(torch.float64).tiny)
     return covariance + ridge * torch.eye(len(covariance), dtype=covariance.dtype)
-
-
-def new_linear(weight: Tensor, bias: Tensor) -> nn.Linear:
-    """A frozen linear with copies of the given values, `[out, in]` and `[out]`."""
-    linear = nn.Linear(weight.shape[1], weight.shape[0])
-    with torch.no_grad():
-        linear.weight.copy_(weight)
-        linear.bias.copy_(bias)
-    return linear.requires_grad_(False)

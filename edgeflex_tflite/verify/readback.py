@@ -18,8 +18,8 @@ def check_precisions(path: Path, plan: PrecisionPlan) -> dict[str, str]:
         `{site: TFLite type name}`.
 
     Raises:
-        VerificationError: a site is missing from the file, or its weights are not of the planned type, or integers without
-            one scale for each output channel.
+        VerificationError: a site is missing from the file, or its weights are not of the planned type, or integers
+            without one scale for each output channel.
     """
     found = flatbuffer.weight_dtypes(flatbuffer.read(path), plan.weights)
     wrong = []
