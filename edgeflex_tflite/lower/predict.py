@@ -24,8 +24,6 @@ from edgeflex_tflite.prune.cut import resize_block
 
 FLOAT_BYTES = BIAS_BYTES = ROW_SUM_BYTES = 4
 ARENA_ALIGNMENT_BYTES = 64
-NEURONS_TO_COMPARE = ARENA_ALIGNMENT_BYTES // ROW_SUM_BYTES
-"""So many neurons change the arena by whole alignment units."""
 
 
 def memory_cost(path: Path) -> MemoryCost:
@@ -104,27 +102,42 @@ def block_bytes(block: Block, shape: int | BlockShape, prefix: str, plan: Precis
         plan: precision of every site; None: FP32.
 
     Returns:
-        Bytes of weights, and bytes that stay in the arena from the start: the expanded weights of FP16 sites, and the
-        row sums that INT8 sites with activations quantized at run time keep for their zero points.
+        Bytes of weights, and bytes that stay in the arena from the start.
     """
     weights = kept = 0
-    sizes = _linear_sizes(block.attn.proj.out_features, _shape(block, shape))
+    sizes = linear_sizes(block.attn.proj.out_features, _shape(block, shape))
     for name, module in block.named_modules():
         if isinstance(module, nn.Linear):
-            inside, out = sizes[name]
             dtype = Dtype.FP32 if plan is None else plan.weights[f"{prefix}.{name}"].dtype
-            weights += -(-out * inside * dtype.bits // 8) + out * BIAS_BYTES
-            if dtype is Dtype.FP16:
-                kept += _aligned(out * inside * FLOAT_BYTES)
-            elif dtype is Dtype.INT8 and plan is not None and plan.activations == "dynamic":
-                kept += _aligned(out * ROW_SUM_BYTES)
+            own = linear_bytes(*sizes[name], dtype, plan is not None and plan.activations == "dynamic")
+            weights, kept = weights + own[0], kept + own[1]
         elif isinstance(module, Norm):
             dtype = Dtype.FP32 if plan is None else plan.compute[f"{prefix}.{name}"].dtype
             weights += sum(parameter.numel() for parameter in module.parameters()) * dtype.bits // 8
     return weights, kept
 
 
-def _linear_sizes(channels: int, shape: BlockShape) -> dict[str, tuple[int, int]]:
+def linear_bytes(inside: int, out: int, dtype: Dtype, dynamic: bool) -> tuple[int, int]:
+    """What a linear or a convolution of `inside` weights for each of `out` channels adds to a file.
+
+    Args:
+        inside, out: its sizes.
+        dtype: of its weights.
+        dynamic: whether activations are quantized at run time.
+
+    Returns:
+        Bytes of weights, and bytes that stay in the arena from the start: the expanded weights of FP16 sites, and the
+        row sums that INT8 sites with activations quantized at run time keep for their zero points.
+    """
+    weights = -(-out * inside * dtype.bits // 8) + out * BIAS_BYTES
+    if dtype is Dtype.FP16:
+        return weights, _aligned(out * inside * FLOAT_BYTES)
+    if dtype is Dtype.INT8 and dynamic:
+        return weights, _aligned(out * ROW_SUM_BYTES)
+    return weights, 0
+
+
+def linear_sizes(channels: int, shape: BlockShape) -> dict[str, tuple[int, int]]:
     """`(in, out)` of every linear that a block may have, by its path within the block."""
     keys, values = shape.num_heads * shape.key_dim, shape.num_heads * shape.value_dim
     return {
@@ -136,14 +149,6 @@ def _linear_sizes(channels: int, shape: BlockShape) -> dict[str, tuple[int, int]
         "mlp.gate": (channels, shape.width),
         "mlp.fc2": (shape.width, channels),
     }
-
-
-def neuron_bytes(block: Block, prefix: str, plan: PrecisionPlan) -> int:
-    """Bytes of weights and arena that one hidden neuron of a block takes, at least."""
-    wide, narrow = block.mlp.width, block.mlp.width - NEURONS_TO_COMPARE
-    return (
-        sum(block_bytes(block, wide, prefix, plan)) - sum(block_bytes(block, narrow, prefix, plan))
-    ) // NEURONS_TO_COMPARE
 
 
 def _extrapolate(
