@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from edgeflex_tflite.models.edge import Attention
 from edgeflex_tflite.prune.cut import cut_inputs, linear, rows
 from edgeflex_tflite.prune.heads import channels_of
 from edgeflex_tflite.prune.query_key import ScoreMoments, query_key_maps
+from edgeflex_tflite.prune.refit import refit
 from edgeflex_tflite.prune.statistics import HiddenMoments, Moments
 from edgeflex_tflite.prune.value import principal_channels, rank_order
 
@@ -106,6 +107,20 @@ def cut_heads(attn: Attention, moments: Moments, order: Tensor, num_heads: int, 
         proj = linear(attn.proj.weight[:, values], attn.proj.bias)
     q, k, v = rows(attn.q, keys), rows(attn.k, keys), rows(attn.v, values)
     return Attention(q, k, v, proj, num_heads, attn.q_norm, attn.k_norm)
+
+
+@torch.no_grad()
+def refit_proj(attn: Attention, dense: Attention, inputs: Sequence[tuple[Tensor, Tensor]]) -> Attention:
+    """The attention with a proj that answers for what its scores or values have lost, as `refit` has it.
+
+    Args:
+        attn: smaller than `dense`; it is not changed.
+        dense: gives the outputs that are wanted.
+        inputs: of both.
+    """
+    pairs = ((attn.context(*pair), dense(*pair)) for pair in inputs)
+    proj = refit(attn.proj, context_moments(attn, inputs), pairs)
+    return Attention(attn.q, attn.k, attn.v, proj, attn.num_heads, attn.q_norm, attn.k_norm)
 
 
 def _mapped(source: nn.Linear, matrices: Tensor, shift: Tensor) -> nn.Linear:
