@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import heapq
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,8 @@ from edgeflex_tflite.prune.cut import resize_block
 
 FLOAT_BYTES = BIAS_BYTES = ROW_SUM_BYTES = 4
 ARENA_ALIGNMENT_BYTES = 64
+BLOCKS_OF_EACH_KIND = 2
+"""Where the MLP no longer sets the peak, a block between two others may need more arena than the first one."""
 
 
 def memory_cost(path: Path) -> MemoryCost:
@@ -64,7 +67,9 @@ def predict_memory(
         weights of the blocks that it leaves out.
     """
     probe = with_widths(model, shapes)
-    chosen = _largest_and_last([block.shape for block in probe.blocks])
+    wanted = [block.shape for block in probe.blocks]
+    dense = wanted == [block.shape for block in model.blocks]
+    chosen = _largest_and_last(wanted, of_each=1 if dense else BLOCKS_OF_EACH_KIND)
     probe.blocks = Blocks(probe.blocks[index] for index in chosen)
     probe_plan = _plan_of_blocks(plan, chosen)
     left_out = [index for index in range(len(shapes)) if index not in chosen]
@@ -79,17 +84,14 @@ def predict_memory(
         )
 
 
-def _largest_and_last(shapes: Sequence[BlockShape]) -> list[int]:
-    """Blocks of which one is the largest in each kind of activations, the first of equals, and the last one."""
-    early = range(len(shapes) - 1)
-    kinds: list[Callable[[BlockShape], int]] = [
-        lambda shape: shape.width,
-        lambda shape: shape.num_heads,
-        lambda shape: shape.num_heads * shape.key_dim,
-        lambda shape: shape.num_heads * shape.value_dim,
-    ]
-    largest = {max(early, key=lambda index: kind(shapes[index])) for kind in kinds} if early else set()
-    return sorted(largest | {len(shapes) - 1})
+def _largest_and_last(shapes: Sequence[BlockShape], of_each: int) -> list[int]:
+    """The `of_each` largest blocks, the first of equals, in each kind of activations, and the last block."""
+    kinds = zip(
+        *((s.width, s.num_heads, s.num_heads * s.key_dim, s.num_heads * s.value_dim) for s in shapes), strict=True
+    )
+    *early, last = range(len(shapes))
+    largest = [index for sizes in kinds for index in heapq.nlargest(of_each, early, sizes.__getitem__)]
+    return sorted({*largest, last})
 
 
 def block_bytes(block: Block, shape: int | BlockShape, prefix: str, plan: PrecisionPlan | None) -> tuple[int, int]:
