@@ -37,7 +37,7 @@ from edgeflex_tflite.quantize.gptq import gptq
 from edgeflex_tflite.quantize.rounding import round_weight
 from edgeflex_tflite.recipe import Recipe
 
-PROBE_RATIOS = (0.25, 0.5, 0.65, 0.8, 0.9, 0.95, 0.99)
+PROBE_RATIOS = (0.25, 0.5, 0.65, 0.8, 0.9, 0.97)
 """Shares of a block's neurons that are cut to see what the logits make of it."""
 INT4_GROUPS = (("attn.q", "attn.k", "attn.v"), ("attn.proj",), ("mlp.fc1", "mlp.gate"), ("mlp.fc2",))
 """Linears of a block that become INT4 together."""

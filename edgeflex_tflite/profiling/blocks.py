@@ -28,9 +28,12 @@ def advance(block: Block, tokens: Tokens) -> Tokens:
 def logits_from(model: EdgeViT, first: int, tokens: Tokens) -> Tensor:
     """Logits `[images, num_classes]` when `tokens` enter block number `first`."""
     with torch.inference_mode():
-        for block in model.blocks[first:]:
+        *early, last = model.blocks
+        for block in early[first:]:
             tokens = advance(block, tokens)
-        return torch.cat([model.classify(x[..., model.reads, :]) for x in tokens])
+        if first > len(early):
+            return torch.cat([model.classify(x[..., model.reads, :]) for x in tokens])
+        return torch.cat([model.classify(last(x, model.reads)) for x in tokens])
 
 
 def attention_inputs(block: Block, tokens: Tokens, reads: slice = ALL_TOKENS) -> Iterator[tuple[Tensor, Tensor]]:

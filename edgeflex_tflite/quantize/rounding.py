@@ -40,9 +40,10 @@ def clipped_steps(weight: Tensor, hessian: Tensor, bits: int) -> Tensor:
         bits: of the stored integer.
     """
     largest = steps_of_largest(weight, bits)
-    best, least = largest, torch.full_like(largest, torch.inf)
+    best, least = largest, torch.full_like(largest, torch.inf, dtype=torch.float32)
+    hessian = hessian.float()
     for share in torch.linspace(1, SMALLEST_SHARE, CLIP_STEPS + 1).tolist():
-        error = on_grid(weight, largest * share, bits) - weight
+        error = (on_grid(weight, largest * share, bits) - weight).float()
         loss = ((error @ hessian) * error).sum(1, keepdim=True)
         best, least = torch.where(loss < least, largest * share, best), torch.minimum(loss, least)
     return best
