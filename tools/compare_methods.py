@@ -131,11 +131,11 @@ def work_off(values: flags.FlagValues, tasks: Sequence[Task], keys: dict[Wanted,
             future.result()
             bar.update(len(futures[future].cells))
     except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
         for worker in multiprocessing.active_children():
             worker.terminate()
         raise
-    pool.shutdown()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 _bench: list[Bench] = []
