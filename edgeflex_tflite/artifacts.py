@@ -14,6 +14,16 @@ class Dtype(str, Enum):
     FP32 = "FP32"
     FP16 = "FP16"
     INT8 = "INT8"
+    INT4 = "INT4"
+
+    @property
+    def is_integer(self) -> bool:
+        return self in (Dtype.INT8, Dtype.INT4)
+
+    @property
+    def bits(self) -> int:
+        """Of one weight."""
+        return {"FP32": 32, "FP16": 16, "INT8": 8, "INT4": 4}[self.value]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +55,23 @@ class ActivationProfile:
     @property
     def never_called(self) -> tuple[str, ...]:
         return tuple(name for name, site in self.sites.items() if site.calls == 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockShape:
+    """The sizes of a block that pruning may change.
+
+    Attributes:
+        width: hidden neurons of the MLP.
+        num_heads: heads of the attention.
+        key_dim: channels of one head's queries and keys.
+        value_dim: channels of one head's values.
+    """
+
+    width: int
+    num_heads: int
+    key_dim: int
+    value_dim: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +156,28 @@ class AwqGroup:
     def share_taken_off(groups: Sequence[AwqGroup]) -> float:
         """Share of the summed error of plain rounding that the scales take off."""
         return 1 - sum(group.error for group in groups) / max(sum(group.plain_error for group in groups), 1e-30)
+
+
+@dataclasses.dataclass(frozen=True)
+class RoundedSite:
+    """What rounding costs at one linear.
+
+    Attributes:
+        site: the linear.
+        dtype: of its weights in the file.
+        plain_error, error: mean squared error of its output on the calibration tokens over its variance, with each
+            weight rounded to the nearest, and as it was rounded.
+    """
+
+    site: str
+    dtype: Dtype
+    plain_error: float
+    error: float
+
+    @staticmethod
+    def share_taken_off(sites: Sequence[RoundedSite]) -> float:
+        """Share of the summed error of plain rounding that the chosen rounding takes off."""
+        return 1 - sum(site.error for site in sites) / max(sum(site.plain_error for site in sites), 1e-30)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,10 +19,11 @@ LARGEST = 2**63
 """Bound of every number: torch's and numpy's generators take seeds below it, and nothing else comes near."""
 
 CHOICES = {
-    "precision": ("mixed", "fp32", "fp16", "int8_dynamic", "int8_static", "int8_full"),
+    "precision": ("mixed", "fp32", "fp16", "int8_dynamic", "int4_dynamic", "int8_static", "int8_full"),
     "prune_score": ("obs", "energy", "flap", "mean_abs", "magnitude", "taylor", "hessian"),
     "allocation": ("measured", "uniform"),
     "compensate": ("ridge", "bias", "none"),
+    "rounding": ("gptq", "nearest"),
     "input_layout": ("nhwc", "nchw"),
     "input_range": ("0-255", "0-1", "normalized"),
 }
@@ -36,7 +37,7 @@ class Recipe:
 
     Attributes:
         precision: `mixed` (INT8 linears with activations quantized at run time, FP16 at `fp16_sites`, the rest FP32),
-            `fp32`, `fp16` (weights), `int8_dynamic`, `int8_static` (integer inside, float input and output) or
+            `fp32`, `fp16` (weights), `int8_dynamic`, `int4_dynamic` (INT4 linears), `int8_static` (integer inside, float input and output) or
             `int8_full`.
         memory_budget_mb: weights plus planned arena of the written file, in units of 1,000,000 bytes; None: no budget.
         prune_ratio: share of all MLP neurons to cut; None: as few as the budget asks for.
@@ -47,8 +48,9 @@ class Recipe:
             `uniform` (the same share of every block).
         compensate: what makes up for the cut neurons, in closed form: `ridge` (the kept ones take over what they did),
             `bias` (the bias takes over their mean) or `none`.
-        refit: behind the first cut, fit every MLP's output to the dense model's, in closed form.
+        refit: fit every linear behind the first cut or rounded weight to what the float model answers, in closed form.
         mirror: prune on the mirror images of the calibration images too; not for text or digits.
+        rounding: of integer weights: `gptq` (the weights not yet rounded make up for each that was) or `nearest`.
         awq: search activation-aware scales for INT8 linears.
         fp16_sites, fp32_sites: regular expressions over site names; what they find is kept in that precision.
             `fp16_sites` has effect in `mixed` precision, `fp32_sites` in all.
@@ -70,6 +72,7 @@ class Recipe:
     compensate: str = "ridge"
     refit: bool = True
     mirror: bool = False
+    rounding: str = "gptq"
     awq: bool = True
     fp16_sites: str = r"^(patch_embed|head)$"
     fp32_sites: str = ""

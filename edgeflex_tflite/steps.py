@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgeflex_tflite import files, serialize
-from edgeflex_tflite.artifacts import AwqGroup, Dtype, MemoryCost, Metrics, PrunePlan
+from edgeflex_tflite.artifacts import AwqGroup, MemoryCost, Metrics, PrunePlan, RoundedSite
 from edgeflex_tflite.errors import VerificationError
 from edgeflex_tflite.lower import flatbuffer
 from edgeflex_tflite.lower.export import export_float
@@ -23,6 +23,7 @@ from edgeflex_tflite.profiling.blocks import embed
 from edgeflex_tflite.profiling.profile import profile
 from edgeflex_tflite.prune.sweep import prune
 from edgeflex_tflite.quantize.awq import search
+from edgeflex_tflite.quantize.solve import per_token, round_weights
 from edgeflex_tflite.recipe import MEGABYTE
 from edgeflex_tflite.run import Run
 from edgeflex_tflite.targets import host
@@ -72,17 +73,24 @@ def prune_step(run: Run, planned: Path, folder: Path) -> str:
 
 def quantize_step(run: Run, pruned: Path, folder: Path) -> str:
     model = serialize.read_model(pruned / "model.safetensors", run.dense)
+    dtypes = {site: precision.dtype for site, precision in run.precisions.weights.items()}
+    integer = [site for site, dtype in dtypes.items() if dtype.is_integer]
     groups: list[AwqGroup] = []
-    int8 = [site for site, precision in run.precisions.weights.items() if precision.dtype is Dtype.INT8]
-    if run.recipe.awq and int8:
-        dynamic = run.precisions.activations == "dynamic"
+    sites: list[RoundedSite] = []
+    if run.recipe.awq and integer:
         tokens = embed(model, run.calibration_batches())
-        model, groups = search(model, tokens, int8, dynamic, run.recipe.awq_tokens, run.console.progress)
+        dynamic = run.precisions.activations == "dynamic"
+        model, groups = search(model, tokens, integer, dynamic, run.recipe.awq_tokens, run.console.progress)
+    if integer:
+        tokens = run.calibration_tokens(run.recipe.mirror)
+        round_input = dict.fromkeys(integer, per_token) if run.precisions.activations == "dynamic" else {}
+        model, sites = round_weights(model, tokens, dtypes, run.recipe, round_input, run.console.progress)
     serialize.write_model(folder / "model.safetensors", model)
     files.write_json(folder / "awq.json", groups, list[AwqGroup])
-    if not groups:
-        return "no site is INT8" if not int8 else "AWQ is off"
-    return f"{len(int8)} INT8 sites, AWQ takes {AwqGroup.share_taken_off(groups):.0%} off their rounding error"
+    files.write_json(folder / "rounding.json", sites, list[RoundedSite])
+    if not integer:
+        return "no site is an integer"
+    return f"{len(integer)} integer sites, {RoundedSite.share_taken_off(sites):.0%} off the error of plain rounding"
 
 
 def lower_step(run: Run, scaled: Path, folder: Path, version: str) -> str:
@@ -93,7 +101,7 @@ def lower_step(run: Run, scaled: Path, folder: Path, version: str) -> str:
     if run.recipe.precision == "fp32":
         quantized = float_path
     else:
-        quantize_file(float_path, quantized, run.precisions, _calibration_inputs(run), run.threads)
+        quantize_file(float_path, quantized, run.precisions, _calibration_inputs(run), run.threads, on_grid=True)
     content = flatbuffer.read(quantized)
     add_metadata(content, type(run.source).__name__, run.spec, run.recipe.sha256, version)
     flatbuffer.write(content, path)

@@ -1,28 +1,28 @@
-"""What a file will need before it exists, from a two-block model that is lowered in its place.
+"""What a file will need before it exists, from a model of few blocks that is lowered in its place.
 
-All blocks but the last are alike, so a model of one full block and the last block has the arena of the whole one, and
-the weights of the blocks that it leaves out can be counted.
+All blocks but the last differ in their sizes alone, so a model of those that are largest in one of them and the last
+block has the arena of the whole one, and the weights of the blocks that it leaves out can be counted.
 """
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from torch import nn
 
-from edgeflex_tflite.artifacts import Dtype, InputSpec, MemoryCost, PrecisionPlan
+from edgeflex_tflite.artifacts import BlockShape, Dtype, InputSpec, MemoryCost, PrecisionPlan
 from edgeflex_tflite.lower.export import export_float
 from edgeflex_tflite.lower.quantizer import quantize_file
 from edgeflex_tflite.memory import plan_arena, weights_bytes
 from edgeflex_tflite.models.edge import Block, Blocks, EdgeViT, Norm
-from edgeflex_tflite.prune.cut import resize_mlp
+from edgeflex_tflite.prune.cut import resize_block
 
-BYTES = {Dtype.FP32: 4, Dtype.FP16: 2, Dtype.INT8: 1}
-BIAS_BYTES = ROW_SUM_BYTES = 4
+FLOAT_BYTES = BIAS_BYTES = ROW_SUM_BYTES = 4
 ARENA_ALIGNMENT_BYTES = 64
 NEURONS_TO_COMPARE = ARENA_ALIGNMENT_BYTES // ROW_SUM_BYTES
 """So many neurons change the arena by whole alignment units."""
@@ -35,56 +35,71 @@ def memory_cost(path: Path) -> MemoryCost:
     return MemoryCost(weights_bytes(path), plan.total_bytes, path.stat().st_size, peak_op)
 
 
-def with_widths(model: EdgeViT, widths: Sequence[int]) -> EdgeViT:
-    """A copy whose MLPs have the given widths; of the neurons, the first ones stay."""
+def with_widths(model: EdgeViT, shapes: Sequence[int | BlockShape]) -> EdgeViT:
+    """A copy whose blocks have the given MLP widths or shapes; of each kind of weights, the first ones stay."""
     smaller = copy.copy(model)
     smaller._modules = dict(model._modules)
-    blocks = zip(model.blocks, widths, strict=True)
-    smaller.blocks = Blocks(
-        Block(block.norm1, block.attn, block.norm2, resize_mlp(block.mlp, width)) for block, width in blocks
-    )
+    blocks = zip(model.blocks, shapes, strict=True)
+    smaller.blocks = Blocks(resize_block(block, _shape(block, shape)) for block, shape in blocks)
     return smaller
 
 
+def _shape(block: Block, shape: int | BlockShape) -> BlockShape:
+    """A number is the width of an MLP beside the block's own attention."""
+    return dataclasses.replace(block.shape, width=shape) if isinstance(shape, int) else shape
+
+
 def predict_memory(
-    model: EdgeViT, widths: Sequence[int], plan: PrecisionPlan, spec: InputSpec, threads: int
+    model: EdgeViT, shapes: Sequence[int | BlockShape], plan: PrecisionPlan, spec: InputSpec, threads: int
 ) -> tuple[MemoryCost, MemoryCost]:
-    """Memory of the file that a model would give with MLPs of these widths.
+    """Memory of the file that a model would give with blocks of these shapes.
 
     Args:
         model: dense.
-        widths: one a block.
+        shapes: one a block; a number is an MLP's width.
         plan: precision of every site.
         spec: of the file's input.
         threads: of the interpreter that calibrates.
 
     Returns:
-        The cost in FP32, and in the precisions of the plan. `file_bytes` is that of the two-block file plus the weights
-        of the blocks that it leaves out.
+        The cost in FP32, and in the precisions of the plan. `file_bytes` is that of the file of few blocks plus the
+        weights of the blocks that it leaves out.
     """
-    widest = max(range(len(widths) - 1), key=lambda index: widths[index]) if len(widths) > 1 else 0
-    chosen = [widest, len(widths) - 1] if len(widths) > 1 else [0]
-    probe = with_widths(model, widths)
+    probe = with_widths(model, shapes)
+    chosen = _largest_and_last([block.shape for block in probe.blocks])
     probe.blocks = Blocks(probe.blocks[index] for index in chosen)
     probe_plan = _plan_of_blocks(plan, chosen)
-    left_out = [index for index in range(len(widths)) if index not in chosen]
+    left_out = [index for index in range(len(shapes)) if index not in chosen]
     with tempfile.TemporaryDirectory() as folder:
         float_path, path = Path(folder, "float.tflite"), Path(folder, "probe.tflite")
         export_float(probe, spec, float_path)
         image = np.random.default_rng(0).uniform(0, 255, spec.shape).astype(np.float32)
         quantize_file(float_path, path, probe_plan, [image], threads)
         return (
-            _extrapolate(memory_cost(float_path), model, widths, left_out, None),
-            _extrapolate(memory_cost(path), model, widths, left_out, plan),
+            _extrapolate(memory_cost(float_path), model, shapes, left_out, None),
+            _extrapolate(memory_cost(path), model, shapes, left_out, plan),
         )
 
 
-def block_bytes(block: Block, width: int, prefix: str, plan: PrecisionPlan | None) -> tuple[int, int]:
-    """What one block adds to a file, at a given MLP width.
+def _largest_and_last(shapes: Sequence[BlockShape]) -> list[int]:
+    """Blocks of which one is the largest in each kind of activations, the first of equals, and the last one."""
+    early = range(len(shapes) - 1)
+    kinds: list[Callable[[BlockShape], int]] = [
+        lambda shape: shape.width,
+        lambda shape: shape.num_heads,
+        lambda shape: shape.num_heads * shape.key_dim,
+        lambda shape: shape.num_heads * shape.value_dim,
+    ]
+    largest = {max(early, key=lambda index: kind(shapes[index])) for kind in kinds} if early else set()
+    return sorted(largest | {len(shapes) - 1})
+
+
+def block_bytes(block: Block, shape: int | BlockShape, prefix: str, plan: PrecisionPlan | None) -> tuple[int, int]:
+    """What one block adds to a file, at a given MLP width or in a given shape.
 
     Args:
-        block: gives all shapes but those that depend on `width`.
-        width: hidden neurons.
+        block: gives what depends on neither.
+        shape: of the block; a number is its MLP's width.
         prefix: the block's path, as in `blocks.3`.
         plan: precision of every site; None: FP32.
 
@@ -93,21 +108,34 @@ def block_bytes(block: Block, width: int, prefix: str, plan: PrecisionPlan | Non
         row sums that INT8 sites with activations quantized at run time keep for their zero points.
     """
     weights = kept = 0
+    sizes = _linear_sizes(block.attn.proj.out_features, _shape(block, shape))
     for name, module in block.named_modules():
         if isinstance(module, nn.Linear):
-            out, inside = module.weight.shape
-            out = width if name in ("mlp.fc1", "mlp.gate") else out
-            inside = width if name == "mlp.fc2" else inside
+            inside, out = sizes[name]
             dtype = Dtype.FP32 if plan is None else plan.weights[f"{prefix}.{name}"].dtype
-            weights += out * inside * BYTES[dtype] + out * BIAS_BYTES
+            weights += -(-out * inside * dtype.bits // 8) + out * BIAS_BYTES
             if dtype is Dtype.FP16:
-                kept += _aligned(out * inside * BYTES[Dtype.FP32])
+                kept += _aligned(out * inside * FLOAT_BYTES)
             elif dtype is Dtype.INT8 and plan is not None and plan.activations == "dynamic":
                 kept += _aligned(out * ROW_SUM_BYTES)
         elif isinstance(module, Norm):
             dtype = Dtype.FP32 if plan is None else plan.compute[f"{prefix}.{name}"].dtype
-            weights += sum(parameter.numel() for parameter in module.parameters()) * BYTES[dtype]
+            weights += sum(parameter.numel() for parameter in module.parameters()) * dtype.bits // 8
     return weights, kept
+
+
+def _linear_sizes(channels: int, shape: BlockShape) -> dict[str, tuple[int, int]]:
+    """`(in, out)` of every linear that a block may have, by its path within the block."""
+    keys, values = shape.num_heads * shape.key_dim, shape.num_heads * shape.value_dim
+    return {
+        "attn.q": (channels, keys),
+        "attn.k": (channels, keys),
+        "attn.v": (channels, values),
+        "attn.proj": (values, channels),
+        "mlp.fc1": (channels, shape.width),
+        "mlp.gate": (channels, shape.width),
+        "mlp.fc2": (shape.width, channels),
+    }
 
 
 def neuron_bytes(block: Block, prefix: str, plan: PrecisionPlan) -> int:
@@ -119,9 +147,13 @@ def neuron_bytes(block: Block, prefix: str, plan: PrecisionPlan) -> int:
 
 
 def _extrapolate(
-    probe: MemoryCost, model: EdgeViT, widths: Sequence[int], left_out: list[int], plan: PrecisionPlan | None
+    probe: MemoryCost,
+    model: EdgeViT,
+    shapes: Sequence[int | BlockShape],
+    left_out: list[int],
+    plan: PrecisionPlan | None,
 ) -> MemoryCost:
-    added = [block_bytes(model.blocks[i], widths[i], f"blocks.{i}", plan) for i in left_out]
+    added = [block_bytes(model.blocks[i], shapes[i], f"blocks.{i}", plan) for i in left_out]
     weights, kept = sum(weights for weights, _ in added), sum(kept for _, kept in added)
     return MemoryCost(
         probe.weights_bytes + weights, probe.arena_bytes + kept, probe.file_bytes + weights, probe.peak_op

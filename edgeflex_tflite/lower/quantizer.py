@@ -20,11 +20,18 @@ INPUT_NAME = "args_0"
 ALL = qtyping.TFLOperationName.ALL_SUPPORTED
 WEIGHTED_OPERATORS = (qtyping.TFLOperationName.FULLY_CONNECTED, qtyping.TFLOperationName.CONV_2D)
 NOT_QUANTIZED = quantizer.AlgorithmName.NO_QUANTIZE
+MIN_MAX = quantizer.AlgorithmName.MIN_MAX_UNIFORM_QUANT
+RECOVER_GRID = quantizer.AlgorithmName.DEQUANTIZED_WEIGHT_RECOVERY
 FLOAT_CASTING = quantizer.AlgorithmName.FLOAT_CASTING
 
 
 def quantize_file(
-    source: Path, destination: Path, plan: PrecisionPlan, calibration: Iterable[np.ndarray], threads: int
+    source: Path,
+    destination: Path,
+    plan: PrecisionPlan,
+    calibration: Iterable[np.ndarray],
+    threads: int,
+    on_grid: bool = False,
 ) -> None:
     """Write `source` (a float file named by site) in the precisions of `plan`.
 
@@ -34,9 +41,10 @@ def quantize_file(
         plan: precision of every site.
         calibration: inputs of the file, each `float32` of the input's shape; read only where activations are static.
         threads: of the interpreter that calibrates.
+        on_grid: the weights of integer linears lie on their integer's grid already, and are stored as they are.
     """
     work = quantizer.Quantizer(str(source))
-    for regex, operation, config, algorithm in recipe_entries(plan):
+    for regex, operation, config, algorithm in recipe_entries(plan, on_grid):
         work.update_quantization_recipe(regex, operation, config, algorithm)
     with quiet():
         statistics = _ranges(source, work, calibration, threads) if work.need_calibration else None
@@ -69,12 +77,11 @@ def _ranges(source: Path, work: quantizer.Quantizer, calibration: Iterable[np.nd
     }
 
 
-def recipe_entries(plan: PrecisionPlan) -> Iterator[tuple[str, str, Any, Any]]:
+def recipe_entries(plan: PrecisionPlan, on_grid: bool = False) -> Iterator[tuple[str, str, Any, Any]]:
     """(regex over tensor names, operator, configuration, algorithm), later entries overruling earlier ones."""
-    integer = _static_config() if plan.activations == "static" else _dynamic_config()
-    min_max = quantizer.AlgorithmName.MIN_MAX_UNIFORM_QUANT
+    algorithm = RECOVER_GRID if on_grid else MIN_MAX
     if plan.activations == "static":
-        yield ".*", ALL, integer, min_max
+        yield ".*", ALL, _integer_config(plan, Dtype.INT8), MIN_MAX
         if not plan.integer_io:
             yield ".*", qtyping.TFLOperationName.INPUT, None, NOT_QUANTIZED
             yield ".*", qtyping.TFLOperationName.OUTPUT, None, NOT_QUANTIZED
@@ -85,33 +92,24 @@ def recipe_entries(plan: PrecisionPlan) -> Iterator[tuple[str, str, Any, Any]]:
             yield _site_regex(site), ALL, None, NOT_QUANTIZED
             for operation in WEIGHTED_OPERATORS:
                 yield _site_regex(site), operation, _half_config(), FLOAT_CASTING
-        elif plan.activations == "dynamic":
-            for operation in WEIGHTED_OPERATORS:
-                yield _site_regex(site), operation, integer, min_max
+        elif site in plan.weights:
+            config = _integer_config(plan, precision.dtype)
+            yield _site_regex(site), qtyping.TFLOperationName.FULLY_CONNECTED, config, algorithm
+            yield _site_regex(site), qtyping.TFLOperationName.CONV_2D, config, MIN_MAX
 
 
 def _site_regex(site: str) -> str:
     return f"^{re.escape(site)};"
 
 
-def _int8_weights() -> qtyping.TensorQuantizationConfig:
-    return qtyping.TensorQuantizationConfig(
-        num_bits=8, symmetric=True, granularity=qtyping.QuantGranularity.CHANNELWISE
-    )
-
-
-def _dynamic_config() -> qtyping.OpQuantizationConfig:
+def _integer_config(plan: PrecisionPlan, weights: Dtype) -> qtyping.OpQuantizationConfig:
+    """INT8 activations, by calibration or at run time, and symmetric weights with a scale per output channel."""
+    static = qtyping.TensorQuantizationConfig(num_bits=8, symmetric=False)
     return qtyping.OpQuantizationConfig(
-        weight_tensor_config=_int8_weights(),
-        compute_precision=qtyping.ComputePrecision.INTEGER,
-        explicit_dequantize=False,
-    )
-
-
-def _static_config() -> qtyping.OpQuantizationConfig:
-    return qtyping.OpQuantizationConfig(
-        activation_tensor_config=qtyping.TensorQuantizationConfig(num_bits=8, symmetric=False),
-        weight_tensor_config=_int8_weights(),
+        activation_tensor_config=static if plan.activations == "static" else None,
+        weight_tensor_config=qtyping.TensorQuantizationConfig(
+            num_bits=weights.bits, symmetric=True, granularity=qtyping.QuantGranularity.CHANNELWISE
+        ),
         compute_precision=qtyping.ComputePrecision.INTEGER,
         explicit_dequantize=False,
     )

@@ -20,6 +20,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from edgeflex_tflite.artifacts import BlockShape
+
 Pooling = Literal["token", "avg", "map"]
 ALL_TOKENS = slice(None)
 
@@ -81,15 +83,25 @@ class Attention(nn.Module):
         self.softmax = nn.Softmax(dim=-1)
         self.proj = proj
 
-    def _split_heads(self, x: Tensor) -> Tensor:
+    @property
+    def key_dim(self) -> int:
+        """Channels of one head's queries and keys."""
+        return self.k.out_features // self.num_heads
+
+    @property
+    def value_dim(self) -> int:
+        """Channels of one head's values."""
+        return self.v.out_features // self.num_heads
+
+    def split_heads(self, x: Tensor) -> Tensor:
         """`[..., tokens, heads * dim]` -> `[..., heads, tokens, dim]`."""
         return x.unflatten(-1, (self.num_heads, -1)).transpose(-3, -2)
 
     def context(self, queries: Tensor, tokens: Tensor) -> Tensor:
         """Attention output before `proj`: `[..., queries, num_heads * value_dim]`."""
-        q = self.q_norm(self._split_heads(self.q(queries)))
+        q = self.q_norm(self.split_heads(self.q(queries)))
         k = self.k_norm(self.k(tokens).unflatten(-1, (self.num_heads, -1))).movedim(-3, -1)
-        v = self._split_heads(self.v(tokens))
+        v = self.split_heads(self.v(tokens))
         weights = self.softmax(q @ k)
         return (weights @ v).transpose(-3, -2).flatten(-2)
 
@@ -125,6 +137,10 @@ class Block(nn.Module):
     def __init__(self, norm1: nn.Module, attn: Attention, norm2: nn.Module, mlp: Mlp) -> None:
         super().__init__()
         self.norm1, self.attn, self.norm2, self.mlp = norm1, attn, norm2, mlp
+
+    @property
+    def shape(self) -> BlockShape:
+        return BlockShape(self.mlp.width, self.attn.num_heads, self.attn.key_dim, self.attn.value_dim)
 
     def after_attention(self, x: Tensor, reads: slice = ALL_TOKENS) -> Tensor:
         """The residual stream between attention and MLP, for the tokens in `reads` alone."""
@@ -235,8 +251,8 @@ class EdgeViT(nn.Module):
             x = torch.cat([prefix, x], dim=-2)
         return self.norm_pre(x)
 
-    def classify(self, x: Tensor) -> Tensor:
-        """The tokens in `reads` after the last block, `[..., tokens, channels]` -> logits `[..., num_classes]`."""
+    def features(self, x: Tensor) -> Tensor:
+        """The tokens in `reads` after the last block, `[..., tokens, channels]` -> what the head reads, `[..., channels]`."""
         x = self.norm(x)
         if self.pooling == "token":
             x = x[..., 0, :]
@@ -245,7 +261,11 @@ class EdgeViT(nn.Module):
         else:
             assert self.attention_pool is not None
             x = self.attention_pool(x)
-        return self.head(self.fc_norm(x))
+        return self.fc_norm(x)
+
+    def classify(self, x: Tensor) -> Tensor:
+        """The tokens in `reads` after the last block, `[..., tokens, channels]` -> logits `[..., num_classes]`."""
+        return self.head(self.features(x))
 
     def transform(self, x: Tensor) -> Tensor:
         """Residual stream before the first block -> the tokens in `reads` after the last one."""

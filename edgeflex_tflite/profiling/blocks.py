@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor
 
-from edgeflex_tflite.models.edge import Block, EdgeViT
+from edgeflex_tflite.models.edge import ALL_TOKENS, Block, EdgeViT
 
 Tokens = list[Tensor]
 """The residual stream of the calibration images, `[B, tokens, channels]` a batch."""
@@ -31,6 +31,14 @@ def logits_from(model: EdgeViT, first: int, tokens: Tokens) -> Tensor:
         for block in model.blocks[first:]:
             tokens = advance(block, tokens)
         return torch.cat([model.classify(x[..., model.reads, :]) for x in tokens])
+
+
+def attention_inputs(block: Block, tokens: Tokens, reads: slice = ALL_TOKENS) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each batch, what the attention makes queries of, of the tokens in `reads`, and keys and values."""
+    for entering in tokens:
+        with torch.inference_mode():
+            normed = block.norm1(entering)
+        yield normed[..., reads, :], normed
 
 
 def mlp_inputs(block: Block, tokens: Tokens) -> Iterator[tuple[Tensor, Tensor]]:

@@ -6,12 +6,15 @@ import dataclasses
 import heapq
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from edgeflex_tflite.errors import UserError
 
 TINY = torch.finfo(torch.float64).tiny
+SMALLEST_DIVERGENCE = 1e-9
+"""Of the logits, in nats: nothing smaller is told from rounding."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +42,8 @@ class BlockCurve:
 def divergence_curve(error: Tensor, probes: Mapping[int, float]) -> Tensor:
     """KL divergence of the logits for every number of neurons cut, from a few that were measured.
 
-    Between two of them it grows as the block's output error does; a measurement below an earlier one is noise, and
-    counts as that one. Behind the last it goes on as it came.
+    Up to the first of them it grows as the block's output error does, then exponentially from one to the next, as it
+    is seen to do. A measurement below an earlier one is noise, and counts as that one. Behind the last it stays.
 
     Args:
         error: `float64 [p + 1]`, output error after k neurons are cut, growing from 0.
@@ -49,15 +52,11 @@ def divergence_curve(error: Tensor, probes: Mapping[int, float]) -> Tensor:
     Returns:
         `float64 [p + 1]`.
     """
-    divergence = torch.zeros_like(error)
-    begin, reached = 0, 0.0
     ends = sorted(probes)
-    for number, end in enumerate(ends, 1):
-        last = len(error) - 1 if number == len(ends) else end
-        found = max(probes[end], reached)
-        grown = (error[begin : last + 1] - error[begin]) / (error[end] - error[begin]).clamp_min(TINY)
-        divergence[begin : last + 1] = reached + (found - reached) * grown
-        begin, reached = end, found
+    found = np.maximum.accumulate([max(probes[end], SMALLEST_DIVERGENCE) for end in ends])
+    divergence = torch.from_numpy(np.exp(np.interp(np.arange(len(error)), ends, np.log(found))))
+    first = ends[0]
+    divergence[:first] = found[0] * error[:first] / error[first].clamp_min(TINY)
     return divergence
 
 

@@ -9,9 +9,9 @@ this never gives a larger output error than cutting alone: the residual covarian
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from edgeflex_tflite.prune.statistics import HiddenMoments
+from edgeflex_tflite.prune.statistics import Moments
 
 SMALLEST_RELATIVE_RIDGE = 1e-4
 """Of the mean variance: keeps the solve well conditioned where the estimate below asks for no ridge at all."""
@@ -33,7 +33,7 @@ def ridge(covariance: Tensor, rows: int) -> float:
     return max((rho * trace / p).item(), torch.finfo(torch.float64).tiny)
 
 
-def compensation(moments: HiddenMoments, kept: Tensor, cut: Tensor) -> tuple[Tensor, Tensor]:
+def compensation(moments: Moments, kept: Tensor, cut: Tensor) -> tuple[Tensor, Tensor]:
     """`B [cut, kept]` and `c [cut]` of the linear prediction of cut neurons from kept ones, in float64."""
     sigma = moments.covariance
     regularized = sigma[kept][:, kept] + ridge(sigma, moments.rows) * torch.eye(len(kept), dtype=sigma.dtype)
@@ -42,7 +42,7 @@ def compensation(moments: HiddenMoments, kept: Tensor, cut: Tensor) -> tuple[Ten
     return B, moments.mean[cut] - B @ moments.mean[kept]
 
 
-def error_curve(weight: Tensor, moments: HiddenMoments, order: Tensor, compensate: str) -> Tensor:
+def error_curve(weight: Tensor, moments: Moments, order: Tensor, compensate: str) -> Tensor:
     """Output error for every number of neurons cut, last of `order` first.
 
     With `ridge`, the residual covariance of the last k neurons given the others is `L_PP L_PP^T`, where L is the
@@ -69,3 +69,20 @@ def error_curve(weight: Tensor, moments: HiddenMoments, order: Tensor, compensat
         pairs = (W.T @ W) * together[order][:, order]
         each = 2 * pairs.tril(-1).sum(0) + pairs.diagonal()
     return torch.cat([torch.zeros(1, dtype=torch.float64), each.flip(0).cumsum(0)])
+
+
+def mean_square(linear: nn.Linear, moments: Moments) -> float:
+    """Mean over tokens of a linear's squared output, summed over channels."""
+    return _mean_square(linear.weight.double(), linear.bias.double(), moments)
+
+
+def output_error(dense: nn.Linear, smaller: nn.Linear, kept: Tensor, moments: Moments) -> float:
+    """Mean squared error of fc2's output when it reads the `kept` neurons alone, over the output's mean square."""
+    weight, bias = dense.weight.double().clone(), dense.bias.double() - smaller.bias.double()
+    weight[:, kept] -= smaller.weight.double()
+    return _mean_square(weight, bias, moments) / max(mean_square(dense, moments), torch.finfo(torch.float64).tiny)
+
+
+def _mean_square(weight: Tensor, bias: Tensor, moments: Moments) -> float:
+    varies = ((weight @ moments.covariance) * weight).sum()
+    return (varies + (weight @ moments.mean + bias).square().sum()).item()

@@ -1,13 +1,14 @@
-"""Surgery: an MLP with fewer hidden neurons, as a new module."""
+"""Surgery: an MLP with fewer hidden neurons, and blocks of any shape, as new modules."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from edgeflex_tflite.models.edge import Mlp
+from edgeflex_tflite.artifacts import BlockShape
+from edgeflex_tflite.models.edge import Attention, Block, Mlp
 from edgeflex_tflite.prune.compensate import compensation
-from edgeflex_tflite.prune.statistics import HiddenMoments
+from edgeflex_tflite.prune.statistics import HiddenMoments, Moments
 
 
 def cut_mlp(mlp: Mlp, moments: HiddenMoments, order: Tensor, width: int, compensate: str) -> Mlp:
@@ -25,28 +26,64 @@ def cut_mlp(mlp: Mlp, moments: HiddenMoments, order: Tensor, width: int, compens
         An MLP whose linears really are smaller; kept neurons stay in their old order.
     """
     kept, cut = order[:width].sort().values, order[width:].sort().values
-    W2, bias = mlp.fc2.weight.double(), mlp.fc2.bias.double()
-    smaller = W2[:, kept]
+    fc2 = cut_inputs(mlp.fc2, moments, kept, cut, compensate)
+    gate = rows(mlp.gate, kept) if mlp.gate is not None else None
+    return Mlp(rows(mlp.fc1, kept), mlp.act, fc2, gate)
+
+
+def cut_inputs(reader: nn.Linear, moments: Moments, kept: Tensor, cut: Tensor, compensate: str = "ridge") -> nn.Linear:
+    """The linear without the inputs `cut`, for which those in `kept` take over.
+
+    Args:
+        reader: `[p] -> [channels]`; it is not changed.
+        moments: of its input.
+        kept, cut: indices into p, which share none and leave none out.
+        compensate: `ridge` (the kept inputs take over), `bias` (it takes over the mean of the cut ones) or `none`.
+    """
+    W, bias = reader.weight.double(), reader.bias.double()
+    smaller = W[:, kept]
     if compensate == "ridge" and len(cut):
         B, c = compensation(moments, kept, cut)
-        smaller = smaller + W2[:, cut] @ B
-        bias = bias + W2[:, cut] @ c
+        smaller, bias = smaller + W[:, cut] @ B, bias + W[:, cut] @ c
     elif compensate == "bias":
-        bias = bias + W2[:, cut] @ moments.mean[cut]
-    gate = _linear(mlp.gate.weight[kept], mlp.gate.bias[kept]) if mlp.gate is not None else None
-    return Mlp(_linear(mlp.fc1.weight[kept], mlp.fc1.bias[kept]), mlp.act, _linear(smaller, bias), gate)
+        bias = bias + W[:, cut] @ moments.mean[cut]
+    return linear(smaller, bias)
+
+
+def resize_block(block: Block, shape: BlockShape) -> Block:
+    """A block of the given shape with the first weights of each kind: the right sizes to load saved ones into."""
+    return Block(block.norm1, resize_attention(block.attn, shape), block.norm2, resize_mlp(block.mlp, shape.width))
 
 
 def resize_mlp(mlp: Mlp, width: int) -> Mlp:
-    """An MLP of the given width with the first neurons' weights: the right shapes to load saved weights into."""
-    gate = _linear(mlp.gate.weight[:width], mlp.gate.bias[:width]) if mlp.gate is not None else None
-    fc1 = _linear(mlp.fc1.weight[:width], mlp.fc1.bias[:width])
-    return Mlp(fc1, mlp.act, _linear(mlp.fc2.weight[:, :width], mlp.fc2.bias), gate)
+    """An MLP of the given width with the first neurons' weights."""
+    if width == mlp.width:
+        return mlp
+    first = torch.arange(width)
+    gate = rows(mlp.gate, first) if mlp.gate is not None else None
+    return Mlp(rows(mlp.fc1, first), mlp.act, linear(mlp.fc2.weight[:, first], mlp.fc2.bias), gate)
 
 
-def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
-    linear = nn.Linear(weight.shape[1], weight.shape[0])
+def resize_attention(attn: Attention, shape: BlockShape) -> Attention:
+    """Attention of the given shape with the first weights of q, k, v and proj."""
+    if (shape.num_heads, shape.key_dim, shape.value_dim) == (attn.num_heads, attn.key_dim, attn.value_dim):
+        return attn
+    assert isinstance(attn.q, nn.Linear)
+    keys, values = torch.arange(shape.num_heads * shape.key_dim), torch.arange(shape.num_heads * shape.value_dim)
+    proj = linear(attn.proj.weight[:, values], attn.proj.bias)
+    q, k, v = rows(attn.q, keys), rows(attn.k, keys), rows(attn.v, values)
+    return Attention(q, k, v, proj, shape.num_heads, attn.q_norm, attn.k_norm)
+
+
+def rows(source: nn.Linear, kept: Tensor) -> nn.Linear:
+    """The linear with the output channels `kept` alone."""
+    return linear(source.weight[kept], source.bias[kept])
+
+
+def linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    """A frozen linear of `weight [out, in]` and `bias [out]`, in the dtype that models have."""
+    new = nn.Linear(weight.shape[1], weight.shape[0])
     with torch.no_grad():
-        linear.weight.copy_(weight)
-        linear.bias.copy_(bias)
-    return linear.requires_grad_(False)
+        new.weight.copy_(weight)
+        new.bias.copy_(bias)
+    return new.requires_grad_(False)

@@ -7,23 +7,24 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgeflex_tflite.artifacts import BlockCut, PrunePlan
 from edgeflex_tflite.models.edge import Block, EdgeViT, Mlp
 from edgeflex_tflite.profiling.blocks import Progress, Tokens, advance, logits_from, mlp_inputs, no_progress, subset
 from edgeflex_tflite.prune.allocate import BlockCurve, divergence_curve, relative
-from edgeflex_tflite.prune.compensate import error_curve
+from edgeflex_tflite.prune.compensate import error_curve, mean_square, output_error
 from edgeflex_tflite.prune.cut import cut_mlp
 from edgeflex_tflite.prune.gradients import loss_scores
-from edgeflex_tflite.prune.refit import refit
 from edgeflex_tflite.prune.score import keep_order
 from edgeflex_tflite.prune.statistics import HiddenMoments
 from edgeflex_tflite.recipe import Recipe
+from edgeflex_tflite.recover.refit import refit_
+from edgeflex_tflite.recover.regression import Regression
+from edgeflex_tflite.recover.walk import walk
 
-PROBE_RATIOS = (0.25, 0.5, 0.7, 0.85, 0.95)
+PROBE_RATIOS = (0.25, 0.5, 0.65, 0.8, 0.9, 0.95, 0.99)
 """Shares of a block's neurons that are cut to see what the logits make of it."""
 
 
@@ -54,7 +55,7 @@ def measure_curves(
         order = keep_order(block.mlp, moments, recipe.prune_score, from_loss[index])
         outputs = advance(block, tokens)
         curve = error_curve(block.mlp.fc2.weight, moments, order, recipe.compensate)
-        curve = relative(curve, _mean_square(outputs))
+        curve = relative(curve, mean_square(block.mlp.fc2, moments))
         probes = {}
         for width in _probe_widths(block.mlp.width):
             probe = _with_mlp(block, cut_mlp(block.mlp, moments, order, width, recipe.compensate))
@@ -82,37 +83,26 @@ def prune(
 ) -> tuple[EdgeViT, PrunePlan]:
     """Cut every block to its planned width, front to back, on the outputs of the already cut blocks.
 
-    With `recipe.refit`, every MLP behind the first cut is also fitted to the dense model's stream. Scores that need
-    `labels` are those of the dense model.
+    With `recipe.refit`, every linear behind the first cut is also fitted to what the dense model answers. Scores that
+    need `labels` are those of the dense model.
 
     Returns:
         A new model, and the plan with each block's measured errors filled in.
     """
     smaller = copy.deepcopy(model)
-    cuts: list[BlockCut] = []
-    dense_tokens = tokens
+    cuts = list(plan.cuts)
+    is_cut = [cut.width < cut.dense_width for cut in cuts]
     from_loss = _loss_scores(model, tokens, recipe, labels)
-    blocks = progress(smaller.blocks, "prune blocks")
-    for dense, block, planned, scores in zip(model.blocks, blocks, plan.cuts, from_loss, strict=True):
-        fits = recipe.refit and any(cut.width < cut.dense_width for cut in cuts)
-        cut = planned.width < planned.dense_width
-        if recipe.refit:
-            dense_tokens = advance(dense, dense_tokens)
-        if fits or cut:
-            moments = HiddenMoments(hidden for _, hidden in mlp_inputs(block, tokens))
-        if fits:
-            _refit_(block, tokens, moments, dense_tokens)
-        cuts.append(_cut_block_(block, tokens, moments, planned, recipe, scores) if cut else planned)
-        tokens = advance(block, tokens)
+
+    def treat(parent: nn.Module, index: int | None, paths: tuple[str, ...], regression: Regression) -> None:
+        if recipe.refit and any(is_cut[:index]):
+            refit_(parent, paths, regression)
+        if index is not None and paths == ("mlp.fc2",) and is_cut[index]:
+            assert isinstance(parent, Block)
+            cuts[index] = _cut_block_(parent, regression.inputs, cuts[index], recipe, from_loss[index])
+
+    walk(model, smaller, tokens, treat, progress, "prune blocks")
     return smaller, dataclasses.replace(plan, cuts=tuple(cuts))
-
-
-@torch.inference_mode()
-def _refit_(block: Block, tokens: Tokens, moments: HiddenMoments, wanted: Tokens) -> None:
-    """Fit the MLP's output to the dense model's stream after the block; its hidden activations stay as they are."""
-    pairs = ((hidden, target - x) for (x, hidden), target in zip(mlp_inputs(block, tokens), wanted, strict=True))
-    mlp = block.mlp
-    block.mlp = Mlp(mlp.fc1, mlp.act, refit(mlp.fc2, moments, pairs), mlp.gate)
 
 
 def _loss_scores(model: EdgeViT, tokens: Tokens, recipe: Recipe, labels: Tensor | None) -> Sequence[Tensor | None]:
@@ -124,32 +114,18 @@ def _loss_scores(model: EdgeViT, tokens: Tokens, recipe: Recipe, labels: Tensor 
 
 
 def _cut_block_(
-    block: Block, tokens: Tokens, moments: HiddenMoments, cut: BlockCut, recipe: Recipe, from_loss: Tensor | None
+    block: Block, moments: HiddenMoments, cut: BlockCut, recipe: Recipe, from_loss: Tensor | None
 ) -> BlockCut:
-    order = keep_order(block.mlp, moments, recipe.prune_score, from_loss)
-    alone = cut_mlp(block.mlp, moments, order, cut.width, "none")
-    chosen = cut_mlp(block.mlp, moments, order, cut.width, recipe.compensate)
-    alone_error, error = _output_errors(block, [alone, chosen], tokens)
-    block.mlp = chosen
-    return dataclasses.replace(cut, error_cut_alone=alone_error, error=error)
-
-
-@torch.inference_mode()
-def _output_errors(block: Block, candidates: list[Mlp], tokens: Tokens) -> list[float]:
-    """Mean squared error of the block's output with each candidate MLP, over the output's mean square."""
-    errors, square = [0.0] * len(candidates), 0.0
-    for x, hidden in mlp_inputs(block, tokens):
-        output = block.mlp.fc2(hidden)
-        square += (x + output).double().square().sum().item()
-        for index, mlp in enumerate(candidates):
-            errors[index] += (mlp(block.norm2(x)) - output).double().square().sum().item()
-    return [error / square for error in errors]
-
-
-def _mean_square(tokens: Tokens) -> float:
-    """Mean over tokens of the squared norm over channels."""
-    rows = sum(x.shape[0] * x.shape[1] for x in tokens)
-    return sum(x.double().square().sum().item() for x in tokens) / rows
+    mlp = block.mlp
+    order = keep_order(mlp, moments, recipe.prune_score, from_loss)
+    alone = cut_mlp(mlp, moments, order, cut.width, "none")
+    block.mlp = cut_mlp(mlp, moments, order, cut.width, recipe.compensate)
+    kept = order[: cut.width].sort().values
+    return dataclasses.replace(
+        cut,
+        error_cut_alone=output_error(mlp.fc2, alone.fc2, kept, moments),
+        error=output_error(mlp.fc2, block.mlp.fc2, kept, moments),
+    )
 
 
 def _with_mlp(block: Block, mlp: Mlp) -> Block:

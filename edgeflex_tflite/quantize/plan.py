@@ -14,10 +14,18 @@ WEIGHTS_BY_PRECISION = {
     "fp16": (Dtype.FP16, "precision fp16 halves all weights"),
     "mixed": (Dtype.INT8, "a linear layer: INT8 halves its bytes again and computes in integers on CPUs"),
     "int8_dynamic": (Dtype.INT8, "precision int8_dynamic"),
+    "int4_dynamic": (Dtype.INT4, "precision int4_dynamic"),
     "int8_static": (Dtype.INT8, "precision int8_static"),
     "int8_full": (Dtype.INT8, "precision int8_full"),
 }
-ACTIVATIONS = {"mixed": "dynamic", "int8_dynamic": "dynamic", "int8_static": "static", "int8_full": "static"}
+PATCH_EMBED = "patch_embed"
+ACTIVATIONS = {
+    "mixed": "dynamic",
+    "int8_dynamic": "dynamic",
+    "int4_dynamic": "dynamic",
+    "int8_static": "static",
+    "int8_full": "static",
+}
 
 
 def plan_precision(recipe: Recipe, weights: Iterable[str], compute: Iterable[str]) -> PrecisionPlan:
@@ -36,15 +44,22 @@ def plan_precision(recipe: Recipe, weights: Iterable[str], compute: Iterable[str
     _check_found(recipe, weights, compute, activations)
     base, reason = WEIGHTS_BY_PRECISION[recipe.precision]
     other = SitePrecision(base, reason) if activations == "static" else SitePrecision(Dtype.FP32, "computed in float")
-    of_weights = {site: _exception(recipe, site) or SitePrecision(base, reason) for site in weights}
+    of_weights = {site: _exception(recipe, site) or _whole_bytes(site, base, reason) for site in weights}
     of_compute = {site: _kept_in_fp32(recipe, site) or other for site in compute}
-    any_integer = any(found.dtype is Dtype.INT8 for found in [*of_weights.values(), *of_compute.values()])
+    any_integer = any(found.dtype.is_integer for found in [*of_weights.values(), *of_compute.values()])
     return PrecisionPlan(
         weights=of_weights,
         compute=of_compute,
         activations=activations if any_integer else None,
         integer_io=recipe.precision == "int8_full",
     )
+
+
+def _whole_bytes(site: str, base: Dtype, reason: str) -> SitePrecision:
+    """A convolution has no INT4 kernel for activations that are quantized at run time."""
+    if base is Dtype.INT4 and site == PATCH_EMBED:
+        return SitePrecision(Dtype.INT8, "a convolution: INT4 is for linears")
+    return SitePrecision(base, reason)
 
 
 def _exception(recipe: Recipe, site: str) -> SitePrecision | None:

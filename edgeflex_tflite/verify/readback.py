@@ -8,7 +8,7 @@ from edgeflex_tflite.artifacts import Dtype, PrecisionPlan
 from edgeflex_tflite.errors import VerificationError
 from edgeflex_tflite.lower import flatbuffer
 
-TFLITE_TYPES = {Dtype.FP32: "FLOAT32", Dtype.FP16: "FLOAT16", Dtype.INT8: "INT8"}
+TFLITE_TYPES = {Dtype.FP32: "FLOAT32", Dtype.FP16: "FLOAT16", Dtype.INT8: "INT8", Dtype.INT4: "INT4"}
 
 
 def check_precisions(path: Path, plan: PrecisionPlan) -> dict[str, str]:
@@ -18,8 +18,8 @@ def check_precisions(path: Path, plan: PrecisionPlan) -> dict[str, str]:
         `{site: TFLite type name}`.
 
     Raises:
-        VerificationError: a site is missing from the file, or its weights are not of the planned type, or INT8 without
-            one scale for each output channel.
+        VerificationError: a site is missing from the file, or its weights are not of the planned type, or integers
+            without one scale for each output channel.
     """
     found = flatbuffer.weight_dtypes(flatbuffer.read(path), plan.weights)
     wrong = []
@@ -28,7 +28,7 @@ def check_precisions(path: Path, plan: PrecisionPlan) -> dict[str, str]:
             wrong.append(f"{site} is not in the file")
         elif found[site][0] != TFLITE_TYPES[precision.dtype]:
             wrong.append(f"{site} should be {TFLITE_TYPES[precision.dtype]} and is {found[site][0]}")
-        elif precision.dtype is Dtype.INT8 and found[site][1] <= 1 < found[site][2]:
+        elif precision.dtype.is_integer and found[site][1] <= 1 < found[site][2]:
             wrong.append(f"{site} has one scale for {found[site][2]} output channels")
     if wrong:
         raise VerificationError(f"the file is not what was planned: {'; '.join(wrong[:5])} ({len(wrong)} sites)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections import Counter
 from pathlib import Path
@@ -14,8 +15,12 @@ from numpy.typing import NDArray
 from edgeflex_tflite.artifacts import InputSpec
 from edgeflex_tflite.lower import flatbuffer
 from edgeflex_tflite.lower.deploy import DeployedViT
+from edgeflex_tflite.lower.export import export_float
 from edgeflex_tflite.models.edge import EdgeViT
 from edgeflex_tflite.models.sites import weight_sites
+from edgeflex_tflite.profiling.blocks import attention_inputs, embed
+from edgeflex_tflite.prune.attention import context_moments, cut_heads, score_moments, truncate_keys, truncate_values
+from edgeflex_tflite.serialize import read_model, write_model
 from edgeflex_tflite.verify.runner import FileRunner, file_input
 from tests.lower.conftest import SPEC
 
@@ -33,6 +38,33 @@ def test_the_file_computes_what_torch_computes(edge: EdgeViT, float_file: Path, 
     actual = np.stack([runner(image) for image in images])
     expected = torch_logits(edge, images)
     assert np.abs(actual - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.slow
+def test_the_file_of_pruned_attention_computes_what_torch_computes(
+    edge: EdgeViT, images: Images, tmp_path: Path
+) -> None:
+    """Fewer heads, and keys and values of other sizes in each block, read back from disk; as lean as the dense one."""
+    pixels = torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    smaller = copy.deepcopy(edge)
+    for block, (heads, key_dim, value_dim) in zip(smaller.blocks, [(2, 8, 16), (3, 4, 8), (1, 16, 8)], strict=True):
+        inputs = list(attention_inputs(block, embed(edge, [pixels])))
+        moments = context_moments(block.attn, inputs)
+        block.attn = cut_heads(block.attn, moments, torch.arange(3), heads, True)
+        block.attn = truncate_values(block.attn, context_moments(block.attn, inputs), value_dim, True)
+        block.attn = truncate_keys(block.attn, score_moments(block.attn, inputs), key_dim)
+    write_model(tmp_path / "model.safetensors", smaller)
+    read = read_model(tmp_path / "model.safetensors", edge)
+    assert [block.shape for block in read.blocks] == [block.shape for block in smaller.blocks]
+    export_float(read, SPEC, tmp_path / "pruned.tflite")
+    runner = FileRunner(tmp_path / "pruned.tflite", SPEC, threads=1)
+    actual = np.stack([runner(image) for image in images])
+    expected = torch_logits(smaller, images)
+    assert np.abs(actual - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert np.abs(actual - torch_logits(edge, images)).max() > 1e-2 * np.abs(expected).max()
+    counts = Counter(name for name, _ in flatbuffer.operators(flatbuffer.read(tmp_path / "pruned.tflite")))
+    assert counts["FULLY_CONNECTED"] == 6 * 3 + 1
+    assert counts["TRANSPOSE"] <= 4 * 3
 
 
 @pytest.mark.parametrize("layout", ["nhwc", "nchw"])

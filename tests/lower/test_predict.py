@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgeflex_tflite.artifacts import MemoryCost, PrecisionPlan
+from edgeflex_tflite.artifacts import BlockShape, MemoryCost, PrecisionPlan
 from edgeflex_tflite.lower.export import export_float
-from edgeflex_tflite.lower.predict import block_bytes, memory_cost, neuron_bytes, predict_memory, with_widths
+from edgeflex_tflite.lower.predict import (
+    _largest_and_last,
+    block_bytes,
+    memory_cost,
+    neuron_bytes,
+    predict_memory,
+    with_widths,
+)
 from edgeflex_tflite.lower.quantizer import quantize_file
 from edgeflex_tflite.models.edge import EdgeViT
 from edgeflex_tflite.models.translate import to_edge_form
@@ -57,6 +65,25 @@ def test_what_pruning_saves_is_saved_in_the_file(tmp_path: Path, precision: str,
     assert real.arena_bytes <= predicted.arena_bytes - arena
 
 
+SHAPES = (BlockShape(64, 3, 16, 16), BlockShape(96, 3, 8, 4), BlockShape(96, 2, 16, 16), BlockShape(32, 1, 8, 16))
+"""Of four blocks: one is the widest, another has the most queries."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "mixed", "int8_full"])
+@pytest.mark.parametrize("shapes", [SHAPES, (SHAPES[1],) * 4], ids=["each its own", "all the same"])
+def test_prediction_equals_the_file_of_other_shapes(
+    tmp_path: Path, precision: str, shapes: tuple[BlockShape, ...]
+) -> None:
+    dense = to_edge_form(random_vit(depth=4))
+    plan = plan_for(dense, precision)
+    predicted_float, predicted = predict_memory(dense, shapes, plan, SPEC, threads=1)
+    real = written(with_widths(dense, shapes), plan, tmp_path)
+    for expected, found in ((predicted, real), (predicted_float, memory_cost(tmp_path / "float.tflite"))):
+        assert abs(expected.weights_bytes - found.weights_bytes) <= SHARED_CONSTANTS_BYTES
+        assert expected.arena_bytes == found.arena_bytes
+
+
 @pytest.mark.parametrize(("precision", "expected"), [("int8_dynamic", 2 * 48 + 4 + 4), ("fp32", 2 * 4 * 48 + 4)])
 def test_bytes_of_a_neuron(edge: EdgeViT, precision: str, expected: int) -> None:
     """Its row of fc1, its column of fc2, its bias, and with dynamic INT8 its row sum."""
@@ -68,6 +95,20 @@ def test_bytes_of_a_block_in_fp32_are_its_parameters(edge: EdgeViT) -> None:
     weights, kept = block_bytes(block, block.mlp.width, "blocks.1", None)
     assert weights == 4 * sum(parameter.numel() for parameter in block.parameters())
     assert kept == 0
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, 40])
+def test_bytes_of_a_smaller_block_in_fp32_are_its_parameters(edge: EdgeViT, shape: BlockShape | int) -> None:
+    weights, _ = block_bytes(edge.blocks[1], shape, "blocks.1", None)
+    smaller = with_widths(edge, [shape] * 3).blocks[1]
+    assert smaller.shape == (dataclasses.replace(SHAPES[0], width=40) if shape == 40 else shape)
+    assert weights == 4 * sum(parameter.numel() for parameter in smaller.parameters())
+
+
+def test_blocks_to_lower_are_the_largest_of_each_kind() -> None:
+    assert _largest_and_last(SHAPES) == [0, 1, 3]
+    assert _largest_and_last(SHAPES[:1]) == [0]
+    assert _largest_and_last((SHAPES[0],) * 5) == [0, 4]
 
 
 def test_with_widths_shares_what_it_does_not_cut(edge: EdgeViT) -> None:

@@ -1,0 +1,49 @@
+"""Rounding that lets the weights not yet rounded make up for each that was (GPTQ, arXiv 2210.17323).
+
+Columns are rounded one after the other, those with the largest activations first. With U the upper Cholesky factor of
+H^-1 in that order, the error `e = (w_j - Q(w_j)) / U_jj` of column j is taken back by `W[:, j:] -= e U[j, j:]`, so the
+loss `tr(E H E^T)` grows by `|e|^2` alone. Columns behind the present block of them are brought up to date once a block.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from edgeflex_tflite.quantize.rounding import clipped_steps, on_grid
+from edgeflex_tflite.recover.regression import regularized
+
+BLOCK = 64
+"""Columns that are rounded between two updates of the whole matrix."""
+RELATIVE_DAMPING = 0.01
+"""Of the mean variance, on the diagonal of H (GPTQ, section 3.3)."""
+
+
+def gptq(weight: Tensor, hessian: Tensor, bits: int) -> Tensor:
+    """Round a weight so that its output on the calibration inputs changes least.
+
+    Args:
+        weight: `float64 [out, in]`.
+        hessian: second moments of the input, `float64 [in, in]`.
+        bits: of the stored integer, symmetric, with one step per output channel.
+
+    Returns:
+        Values on the grid, `float64 [out, in]`.
+    """
+    H = regularized(hessian, RELATIVE_DAMPING)
+    step = clipped_steps(weight, H, bits)
+    order = torch.argsort(H.diagonal(), descending=True, stable=True)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(H[order][:, order]))
+    U = torch.linalg.cholesky(inverse, upper=True)
+    left, rounded = weight[:, order], torch.empty_like(weight)
+    for begin in range(0, len(H), BLOCK):
+        end = min(begin + BLOCK, len(H))
+        block = left[:, begin:end].clone()
+        errors = torch.empty_like(block)
+        for j in range(end - begin):
+            value = on_grid(block[:, j : j + 1], step, bits)
+            rounded[:, order[begin + j]] = value[:, 0]
+            errors[:, j] = (block[:, j] - value[:, 0]) / U[begin + j, begin + j]
+            block[:, j:] -= torch.outer(errors[:, j], U[begin + j, begin + j : end])
+        left[:, end:] -= errors @ U[begin:end, end:]
+    return rounded

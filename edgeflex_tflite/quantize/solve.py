@@ -1,0 +1,89 @@
+"""Rounding the weights of a whole model, front to back: each linear is solved for what the float model answers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from edgeflex_tflite.artifacts import Dtype, RoundedSite
+from edgeflex_tflite.models.edge import EdgeViT
+from edgeflex_tflite.models.sites import weight_sites
+from edgeflex_tflite.profiling.blocks import Progress, Tokens, no_progress
+from edgeflex_tflite.quantize.gptq import gptq
+from edgeflex_tflite.quantize.rounding import round_activation, round_weight
+from edgeflex_tflite.quantize.simulate import RoundedLinear, RoundInput
+from edgeflex_tflite.recipe import Recipe
+from edgeflex_tflite.recover.refit import RELATIVE_RIDGE
+from edgeflex_tflite.recover.regression import Regression
+from edgeflex_tflite.recover.walk import walk
+
+
+def round_weights(
+    model: EdgeViT,
+    tokens: Tokens,
+    dtypes: Mapping[str, Dtype],
+    recipe: Recipe,
+    round_input: Mapping[str, RoundInput],
+    progress: Progress = no_progress,
+) -> tuple[EdgeViT, list[RoundedSite]]:
+    """Put every linear that becomes an integer on the grid that the file stores.
+
+    Args:
+        model: float; it is not changed.
+        tokens: residual stream of the calibration images before the first block.
+        dtypes: of every site with weights.
+        recipe: gives `rounding` (`gptq` or `nearest`) and `refit` (solve each linear, integer or not, for the float
+            model's answer, given what it reads behind the layers that are rounded already).
+        round_input: what the file does to the input of a site before it is multiplied.
+
+    Returns:
+        A new model whose integer linears hold values on their grid, in float; and what rounding costs at each of them.
+    """
+    rounded = copy.deepcopy(model)
+    for site, linear in weight_sites(rounded).items():
+        if isinstance(linear, nn.Linear) and site in round_input:
+            rounded.set_submodule(site, RoundedLinear(linear, round_input[site]))
+    found: list[RoundedSite] = []
+
+    def treat(parent: nn.Module, index: int | None, paths: tuple[str, ...], regression: Regression) -> None:
+        for reader, path in enumerate(paths):
+            site = path if index is None else f"blocks.{index}.{path}"
+            linear = parent.get_submodule(path)
+            assert isinstance(linear, nn.Linear)
+            best = linear.weight.double()
+            if recipe.refit:
+                best = regression.refit(best, reader, RELATIVE_RIDGE)
+            chosen = best
+            if dtypes[site].is_integer:
+                chosen, cost = _round(best, regression.inputs.covariance, dtypes[site].bits, recipe.rounding)
+                found.append(RoundedSite(site, dtypes[site], *cost))
+            with torch.no_grad():
+                linear.weight.copy_(chosen)
+                linear.bias.copy_(regression.bias(chosen, reader))
+
+    walk(model, rounded, tokens, treat, progress, "round weights")
+    for site, linear in weight_sites(rounded).items():
+        if isinstance(linear, RoundedLinear):
+            rounded.set_submodule(site, linear.plain())
+    return rounded, found
+
+
+def _round(weight: Tensor, covariance: Tensor, bits: int, rounding: str) -> tuple[Tensor, tuple[float, float]]:
+    """The rounded weight, and the relative error of its output: by plain rounding, and as it was rounded."""
+    plain = round_weight(weight, bits)
+    chosen = gptq(weight, covariance, bits) if rounding == "gptq" else plain
+    scale = _square(weight, covariance)
+    return chosen, (_square(plain - weight, covariance) / scale, _square(chosen - weight, covariance) / scale)
+
+
+def _square(weight: Tensor, covariance: Tensor) -> float:
+    """Mean squared output of a linear whose input has this covariance, at least a denominator."""
+    return max(((weight @ covariance) * weight).sum().item(), torch.finfo(torch.float64).tiny)
+
+
+def per_token(x: Tensor) -> Tensor:
+    """What a kernel that quantizes activations at run time does to them."""
+    return round_activation(x, per_token=True)

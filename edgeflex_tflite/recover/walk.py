@@ -1,0 +1,85 @@
+"""Through a model front to back, linear by linear, with the dense model's tokens beside the compressed one's.
+
+Every linear is shown what it reads behind all that was changed before it, and what the dense model has in its place:
+Q, K, V and fc1 are to answer what the dense ones answer, proj and fc2 whatever brings the residual stream back to the
+dense stream, the head the dense logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from edgeflex_tflite.models.edge import Block, EdgeViT
+from edgeflex_tflite.profiling.blocks import Progress, Tokens, no_progress
+from edgeflex_tflite.quantize.simulate import seen
+from edgeflex_tflite.recover.regression import Regression
+
+Treat = Callable[[nn.Module, int | None, tuple[str, ...], Regression], None]
+"""Changes linears in place: (their block, or the model for the head; the block's number; their paths in it; what they
+read and should answer)."""
+
+
+@torch.inference_mode()
+def walk(
+    dense: EdgeViT, model: EdgeViT, tokens: Tokens, treat: Treat, progress: Progress = no_progress, caption: str = ""
+) -> None:
+    """Show `treat` every group of linears that read the same input, in order of execution.
+
+    Args:
+        dense: what to come near to; it is not changed.
+        model: a copy of it with fewer neurons or none less; its linears are changed by `treat`.
+        tokens: residual stream of the calibration images before the first block, the same for both.
+        treat: sees a group when all linears before it have been treated.
+        progress, caption: of the blocks.
+
+    Memory: two residual streams of the calibration images, and the moments of one linear.
+    """
+    wanted, stream = tokens, tokens
+    for index, block in enumerate(progress(model.blocks, caption)):
+        reference = dense.blocks[index]
+        treat(block, index, ("attn.q", "attn.k", "attn.v"), Regression(_projections(reference, block, wanted, stream)))
+        half_wanted = [reference.after_attention(x) for x in wanted]
+        treat(block, index, ("attn.proj",), Regression(_contexts(block, stream, half_wanted)))
+        half = [block.after_attention(x) for x in stream]
+        readers = ("mlp.fc1",) if block.mlp.gate is None else ("mlp.fc1", "mlp.gate")
+        treat(block, index, readers, Regression(_neurons(reference, block, half_wanted, half)))
+        wanted = [reference.after_mlp(x) for x in half_wanted]
+        treat(block, index, ("mlp.fc2",), Regression(_hidden(block, half, wanted)))
+        stream = [block.after_mlp(x) for x in half]
+    treat(model, None, ("head",), Regression(_features(dense, model, wanted, stream)))
+
+
+Batches = Iterator[tuple[Tensor, tuple[Tensor, ...]]]
+
+
+def _projections(dense: Block, block: Block, wanted: Tokens, stream: Tokens) -> Batches:
+    for target, x in zip(wanted, stream, strict=True):
+        normed = dense.norm1(target)
+        answers = (dense.attn.q(normed), dense.attn.k(normed), dense.attn.v(normed))
+        yield seen(block.attn.v, block.norm1(x)), answers
+
+
+def _contexts(block: Block, stream: Tokens, wanted: Tokens) -> Batches:
+    for x, target in zip(stream, wanted, strict=True):
+        normed = block.norm1(x)
+        yield seen(block.attn.proj, block.attn.context(normed, normed)), (target - x,)
+
+
+def _neurons(dense: Block, block: Block, wanted: Tokens, stream: Tokens) -> Batches:
+    for target, x in zip(wanted, stream, strict=True):
+        normed = dense.norm2(target)
+        gated = () if dense.mlp.gate is None else (dense.mlp.gate(normed),)
+        yield seen(block.mlp.fc1, block.norm2(x)), (dense.mlp.fc1(normed), *gated)
+
+
+def _hidden(block: Block, stream: Tokens, wanted: Tokens) -> Batches:
+    for x, target in zip(stream, wanted, strict=True):
+        yield seen(block.mlp.fc2, block.mlp.hidden(block.norm2(x))), (target - x,)
+
+
+def _features(dense: EdgeViT, model: EdgeViT, wanted: Tokens, stream: Tokens) -> Batches:
+    for target, x in zip(wanted, stream, strict=True):
+        yield seen(model.head, model.features(x[..., model.reads, :])), (dense.classify(target[..., dense.reads, :]),)
