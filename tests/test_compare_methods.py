@@ -12,23 +12,21 @@ import pytest
 TOOLS = Path(__file__).parent.parent / "tools"
 sys.path.insert(0, str(TOOLS))
 
-from compare_cells import (  # noqa: E402
-    CELLS_FILE,
+from compare_cells import CELLS_FILE, Cell, finished_cells  # noqa: E402
+from compare_page import TITLES, Comparison, Facts, differences, pareto, write  # noqa: E402
+from compare_recipes import (  # noqa: E402
     METHODS,
     OURS,
     STOCK,
     STOCK_RECIPES,
     TORCH,
-    Cell,
     Wanted,
     cut_cells,
     dense_cells,
     depends_on_draw,
-    finished_cells,
     tasks,
     torch_cell,
 )
-from compare_page import Comparison, Facts, differences, pareto, write  # noqa: E402
 
 from edgeflex_tflite.artifacts import MemoryCost  # noqa: E402
 from edgeflex_tflite.recipe import CHOICES, Recipe  # noqa: E402
@@ -103,7 +101,8 @@ def test_precisions_share_a_pruned_model() -> None:
 def test_every_method_is_a_recipe() -> None:
     assert all(Recipe(**keys) for keys in METHODS.values())
     assert METHODS[OURS] == {}
-    assert set(STOCK_RECIPES) - {"int4_dynamic"} <= set(CHOICES["precision"])
+    assert set(TITLES) == {*METHODS, STOCK, TORCH}
+    assert set(STOCK_RECIPES) <= set(CHOICES["precision"])
 
 
 def test_pareto() -> None:
