@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from compare_recipes import PRUNED_IN, STOCK, STOCK_RECIPES, TORCH, Task, Wanted
+from compare_recipes import STOCK, STOCK_RECIPES, TORCH, Task, Wanted
 from torch import nn
 
-from edgeflex_tflite import files, pipeline, steps
+from edgeflex_tflite import files, pipeline, serialize, steps
 from edgeflex_tflite.artifacts import InputSpec, MemoryCost
 from edgeflex_tflite.bundle.manifest import versions
 from edgeflex_tflite.data import CalibrationSet, Data, EvaluationSet, Preprocessing
@@ -80,21 +80,22 @@ class Bench:
     ) -> None:
         self.source, self.calibrations, self.evaluation = source, calibrations, evaluation
         self.preprocessing, self.folder, self.threads = preprocessing, folder, threads
+        self._weights = serialize.sha256_of_weights(source.state_dict())
         self._designs: dict[str, Design] = {}
 
-    def identity(self, weights_sha256: str, draw: int) -> dict[str, Any]:
+    def identity(self, draw: int) -> dict[str, Any]:
         """What a cell depends on besides its recipe."""
         return {
-            "weights": weights_sha256,
+            "weights": self._weights,
             "calibration": self.calibrations[draw].fingerprint,
             "evaluation": self.evaluation.fingerprint,
             "preprocessing": self.preprocessing.to_json(),
             "versions": versions(),
         }
 
-    def key(self, cell: Wanted, weights_sha256: str) -> str:
+    def key(self, cell: Wanted) -> str:
         """Of a cell on this bench."""
-        content = json.dumps([cell.key, self.identity(weights_sha256, cell.draw)], sort_keys=True)
+        content = json.dumps([cell.key, self.identity(cell.draw)], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
     def design(self, recipe: Recipe) -> Design:
@@ -107,15 +108,14 @@ class Bench:
         data = Data(self.calibrations[cell.draw], self.evaluation)
         return Run.of(self.design(cell.recipe), data, None, Console(quiet=True))
 
-    def measure(self, task: Task, keys: dict[Wanted, str]) -> None:
+    def measure(self, task: Task) -> None:
         """Make and measure the cells of a task, and note each as soon as it is finished."""
-        first = task.cells[0]
-        with pipeline.deterministic(first.draw, self.threads):
-            folder = self.folder / hashlib.sha256(keys[first].encode()).hexdigest()[:16]
+        folder = self.folder / self.key(task.shared)[:16]
+        with pipeline.deterministic(task.shared.draw, self.threads):
             stages = _Stages(folder)
             for cell in task.cells:
-                self.note(self._cell(cell, keys[cell], stages))
-            shutil.rmtree(folder, ignore_errors=True)
+                self.note(self._cell(cell, stages))
+        shutil.rmtree(folder, ignore_errors=True)
 
     def note(self, cell: Cell) -> None:
         """Append a finished cell, in one write."""
@@ -126,7 +126,8 @@ class Bench:
         finally:
             os.close(descriptor)
 
-    def _cell(self, cell: Wanted, key: str, stages: _Stages) -> Cell:
+    def _cell(self, cell: Wanted, stages: _Stages) -> Cell:
+        key = self.key(cell)
         make = {STOCK: self._stock, TORCH: self._torch}.get(cell.method, self._ours)
         try:
             evaluated, cost = make(cell, stages)
@@ -140,7 +141,7 @@ class Bench:
         """`refit` tells methods of pruning apart; what rounds their weights is the same for all."""
         run = self.run(dataclasses.replace(cell, recipe=cell.recipe.replace(refit=Recipe.refit)))
         check_budget_possible(run)
-        widths = self.run(dataclasses.replace(cell, recipe=cell.recipe.replace(precision=PRUNED_IN)))
+        widths = self.run(cell.pruned)
         planned = stages.run("plan", partial(steps.plan_step, widths))
         pruned = stages.run("prune", partial(steps.prune_step, widths, planned))
         scaled = stages.run(f"quantize {cell.precision}", partial(steps.quantize_step, run, pruned))

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
-from compare_recipes import METHODS, Wanted, budget_cells, cut_cells, dense_cells, tasks, torch_cell
+from compare_recipes import METHODS, budget_cells, cut_cells, dense_cells, tasks, torch_cell
 
 from edgeflex_tflite import cli
 from edgeflex_tflite.errors import UserError
@@ -76,8 +76,6 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
     import compare_page as page
     from tqdm import tqdm
 
-    from edgeflex_tflite import serialize
-
     bench = open_bench(values)
     base = Recipe(
         calibration_samples=values.calibration_samples,
@@ -92,12 +90,11 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
         *cut_cells(methods, ratios, values.cut_precisions, base, values.draws),
         *budget_cells(budgets, float_bytes, base, values.draws),
     ]
-    weights = serialize.sha256_of_weights(bench.source.state_dict())
-    keys = {cell: bench.key(cell, weights) for cell in wanted}
+    keys = {cell: bench.key(cell) for cell in wanted}
     finished = cells.finished_cells(work)
     missing = [cell for cell in wanted if keys[cell] not in finished]
     with tqdm(total=len(wanted), initial=len(wanted) - len(missing), desc="compare", unit="cell") as bar:
-        work_off(values, tasks(missing), keys, bar)
+        work_off(values, tasks(missing), bar)
     finished = cells.finished_cells(work)
     found = page.Comparison(
         cells={cell: finished[keys[cell]] for cell in wanted},
@@ -109,7 +106,7 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
             evaluation_images=len(bench.evaluation),
             calibration_images=values.calibration_samples,
             draws=values.draws,
-            versions=bench.identity(weights, 0)["versions"],
+            versions=bench.identity(0)["versions"],
         ),
     )
     for path in page.write(found, output):
@@ -118,7 +115,7 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
         print(page.differences(found))
 
 
-def work_off(values: flags.FlagValues, work: Sequence[Task], keys: dict[Wanted, str], bar: Any) -> None:
+def work_off(values: flags.FlagValues, work: Sequence[Task], bar: Any) -> None:
     """Do all tasks in worker processes. Ctrl-C ends them; what they have noted stays."""
     pool = ProcessPoolExecutor(
         min(values.workers, max(1, len(work))),
@@ -127,7 +124,7 @@ def work_off(values: flags.FlagValues, work: Sequence[Task], keys: dict[Wanted, 
         initargs=(sys.argv,),
     )
     try:
-        futures = {pool.submit(_measure, task, {cell: keys[cell] for cell in task.cells}): task for task in work}
+        futures = {pool.submit(_measure, task): task for task in work}
         for future in as_completed(futures):
             future.result()
             bar.update(len(futures[future].cells))
@@ -151,8 +148,8 @@ def _start_worker(arguments: list[str]) -> None:
     _bench.append(open_bench(values))
 
 
-def _measure(task: Task, keys: dict[Wanted, str]) -> None:
-    _bench[0].measure(task, keys)
+def _measure(task: Task) -> None:
+    _bench[0].measure(task)
 
 
 def open_bench(values: flags.FlagValues) -> Bench:

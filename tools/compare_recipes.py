@@ -60,12 +60,24 @@ class Wanted:
         made = [self.method == STOCK, self.method == TORCH, self.precision, self.recipe.to_json(), self.draw]
         return hashlib.sha256(json.dumps(made).encode()).hexdigest()
 
+    @property
+    def pruned(self) -> Wanted:
+        """The same in the precision that widths are decided in; what is made by others is not pruned."""
+        if self.method in (STOCK, TORCH):
+            return self
+        return dataclasses.replace(self, precision=PRUNED_IN, recipe=self.recipe.replace(precision=PRUNED_IN))
+
 
 @dataclasses.dataclass(frozen=True)
 class Task:
     """Cells that share a pruned model, for one worker."""
 
     cells: tuple[Wanted, ...]
+
+    @property
+    def shared(self) -> Wanted:
+        """What is the same in all of them."""
+        return self.cells[0].pruned
 
 
 def depends_on_draw(recipe: Recipe) -> bool:
@@ -122,9 +134,7 @@ def _drawn(
 
 def tasks(cells: Sequence[Wanted]) -> list[Task]:
     """Cells that share a pruned model together, those that take longest first."""
-    groups: dict[tuple, list[Wanted]] = {}
+    groups: dict[Wanted, list[Wanted]] = {}
     for cell in cells:
-        alone = cell.method in (STOCK, TORCH)
-        group = (cell.method, cell.recipe.replace(precision=PRUNED_IN), cell.precision if alone else None)
-        groups.setdefault(group, []).append(cell)
+        groups.setdefault(cell.pruned, []).append(cell)
     return sorted((Task(tuple(group)) for group in groups.values()), key=lambda task: -len(task.cells))
