@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 
@@ -76,14 +76,15 @@ class BlockShape:
 
 @dataclasses.dataclass(frozen=True)
 class BlockCut:
-    """How one block's MLP is cut.
+    """How one block is cut.
 
     Attributes:
         width, dense_width: hidden neurons after and before.
-        predicted_error: mean squared error of the block's output that the allocation expects, over its mean square.
-        predicted_divergence: KL divergence of the logits that the allocation expects of this cut alone. Both are None
-            where the allocation measures nothing.
+        predicted_error: mean squared error of the MLP's output that the allocation expects, over its mean square.
+        predicted_divergence: KL divergence of the logits that the allocation expects of what it does to this block
+            alone. Both are None where the allocation measures nothing.
         error_cut_alone, error: the same relative error as measured in the sweep, before and after compensation.
+        shape: of the block, where its attention is cut too; its width is `width`.
     """
 
     width: int
@@ -92,15 +93,33 @@ class BlockCut:
     predicted_divergence: float | None
     error_cut_alone: float | None = None
     error: float | None = None
+    shape: BlockShape | None = None
+
+    @property
+    def is_cut(self) -> bool:
+        return self.width < self.dense_width or self.shape is not None
 
 
 @dataclasses.dataclass(frozen=True)
 class PrunePlan:
-    """One `BlockCut` a block, front to back, and the bytes that the plan is predicted to need."""
+    """One `BlockCut` a block, front to back, and the bytes that the plan is predicted to need.
+
+    Attributes:
+        dtypes: of the sites whose precision the budget has lowered.
+        predicted_divergence: KL divergence of the logits that the allocation expects of the whole plan, in nats; None
+            where it measures nothing.
+    """
 
     cuts: tuple[BlockCut, ...]
     predicted_weights_bytes: int
     predicted_arena_bytes: int
+    dtypes: dict[str, Dtype] = dataclasses.field(default_factory=dict)
+    predicted_divergence: float | None = None
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether any block is."""
+        return any(cut.is_cut for cut in self.cuts)
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -135,6 +154,11 @@ class PrecisionPlan:
     compute: dict[str, SitePrecision]
     activations: str | None
     integer_io: bool = False
+
+    def lowered(self, dtypes: Mapping[str, Dtype]) -> PrecisionPlan:
+        """With some sites in another precision, because the budget asks for it."""
+        changed = {site: SitePrecision(dtype, "chosen for the budget") for site, dtype in dtypes.items()}
+        return dataclasses.replace(self, weights=self.weights | changed)
 
 
 @dataclasses.dataclass(frozen=True)

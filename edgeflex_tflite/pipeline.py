@@ -129,7 +129,7 @@ def _run_stages(run: Run, store: StageStore, origin: Origin, identity: dict[str,
     lowered = store.run("lower", partial(steps.lower_step, run, scaled, version=version))
     dense_logits = store.run("evaluate_dense", partial(steps.evaluate_torch_step, run, run.source))
     pruned_logits = None
-    if steps.was_pruned(run, pruned):
+    if steps.was_pruned(pruned):
         smaller = serialize.read_model(pruned / "model.safetensors", run.dense)
         pruned_logits = store.run("evaluate_pruned", partial(steps.evaluate_torch_step, run, smaller))
     file_logits = store.run("evaluate_file", partial(steps.evaluate_file_step, run, lowered))

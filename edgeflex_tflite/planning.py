@@ -1,28 +1,47 @@
-"""From budget or ratio to the width of every MLP, and the same budget held against the written file."""
+"""From budget or ratio to what is done to each part of the model, and the budget held against the written file."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import operator
 from collections.abc import Sequence
 
-from edgeflex_tflite.artifacts import BlockCut, MemoryCost, PrunePlan
+from torch import Tensor
+
+from edgeflex_tflite.artifacts import BlockCut, BlockShape, Dtype, MemoryCost, PrecisionPlan, PrunePlan
+from edgeflex_tflite.budget.allocate import Option, allocate
+from edgeflex_tflite.budget.curves import level_curve
+from edgeflex_tflite.budget.measure import BlockCosts, measure_blocks, measure_int8, nothing_measured
+from edgeflex_tflite.budget.parts import parts_of
 from edgeflex_tflite.errors import UserError, VerificationError
-from edgeflex_tflite.lower.predict import block_bytes, neuron_bytes
-from edgeflex_tflite.prune.allocate import BlockCurve, allocate, bytes_for_ratio, level_curve, smallest_width
-from edgeflex_tflite.prune.sweep import measure_curves
-from edgeflex_tflite.recipe import MEGABYTE
+from edgeflex_tflite.lower.predict import block_bytes, linear_bytes
+from edgeflex_tflite.models.sites import weight_sites
+from edgeflex_tflite.prune.gradients import loss_scores
+from edgeflex_tflite.recipe import MEGABYTE, Recipe
 from edgeflex_tflite.run import Design, Run
 
 
-def least_bytes(run: Design) -> int:
-    """The smallest budget that pruning can reach, with all MLPs at their narrowest."""
-    narrowest = [smallest_width(width, run.recipe.width_multiple) for width in run.dense_widths]
-    return run.dense_cost.total_bytes - sum(_saved(run, narrowest))
+def levers_of(recipe: Recipe, plan: PrecisionPlan) -> tuple[str, ...]:
+    """What may be done, of all that the recipe allows: a ratio is of MLP neurons, INT4 needs activations in float."""
+    if recipe.prune_ratio or recipe.allocation == "uniform":
+        return ("mlp",)
+    possible = {"int4": plan.activations == "dynamic", "fp16": recipe.precision == "mixed"}
+    return tuple(lever for lever in recipe.lever_list if possible.get(lever, True))
 
 
 def check_budget_possible(run: Design) -> None:
     """Raises UserError, with the least that is possible, where the budget is out of reach."""
-    budget, least = run.recipe.memory_budget_bytes, least_bytes(run)
-    if budget is not None and budget < least:
+    budget = run.recipe.memory_budget_bytes
+    if budget is None:
+        return
+    levers = levers_of(run.recipe, run.precisions)
+    costs = [nothing_measured(block, levers, run.recipe.width_multiple) for block in run.dense.blocks]
+    parts = parts_of(run.dense, run.precisions, costs, _halves(run, levers), run.recipe.width_multiple)
+    least = run.dense_cost.total_bytes - sum(
+        options[0].bytes - min(option.bytes for option in options) for options in parts
+    )
+    if budget < least:
         raise UserError(
             f"a budget of {budget / MEGABYTE:.2f} MB is impossible for this model in precision {run.recipe.precision}: "
             f"the least is {-(-least // 10_000) / 100:.2f} MB, and without pruning it needs "
@@ -31,7 +50,7 @@ def check_budget_possible(run: Design) -> None:
 
 
 def plan_pruning(run: Run) -> PrunePlan:
-    """Widths that reach the budget or the ratio at the least predicted loss; dense ones where nothing is asked for."""
+    """What reaches the budget or the ratio at the least predicted loss; dense where nothing is asked for."""
     recipe, dense = run.recipe, run.dense_cost
     to_save = 0
     if recipe.memory_budget_bytes is not None:
@@ -39,42 +58,67 @@ def plan_pruning(run: Run) -> PrunePlan:
     if to_save == 0 and not recipe.prune_ratio:
         cuts = tuple(BlockCut(width, width, 0.0, 0.0) for width in run.dense_widths)
         return PrunePlan(cuts, dense.weights_bytes, dense.arena_bytes)
-    curves = _curves(run)
+    levers = levers_of(recipe, run.precisions)
+    costs, int8 = _costs(run, levers)
+    parts = parts_of(run.dense, run.precisions, costs, int8, recipe.width_multiple)
     if recipe.prune_ratio:
-        to_save = bytes_for_ratio(curves, recipe.prune_ratio)
-    widths = allocate(curves, to_save, recipe.width_multiple)
-    measured = recipe.allocation == "measured"
-    cuts = tuple(_planned_cut(curve, width, measured) for curve, width in zip(curves, widths, strict=True))
-    weights, arena = _saved(run, widths)
-    return PrunePlan(cuts, dense.weights_bytes - weights, dense.arena_bytes - arena)
+        mlps = parts[0 : 2 * len(costs) : 2]
+        to_save = round(recipe.prune_ratio * sum(options[0].bytes for options in mlps))
+    chosen = allocate(parts, sum(options[0].bytes for options in parts) - to_save)
+    return _plan(run, chosen, costs, recipe.allocation == "measured")
 
 
-def _saved(run: Design, widths: Sequence[int]) -> tuple[int, int]:
-    """Bytes of weights, and of arena kept from the start, that MLPs of these widths do without."""
-    weights = arena = 0
-    for index, (block, width) in enumerate(zip(run.dense.blocks, widths, strict=True)):
-        before = block_bytes(block, block.mlp.width, f"blocks.{index}", run.precisions)
-        after = block_bytes(block, width, f"blocks.{index}", run.precisions)
-        weights, arena = weights + before[0] - after[0], arena + before[1] - after[1]
-    return weights, arena
-
-
-def _curves(run: Run) -> list[BlockCurve]:
-    bytes_each = _neuron_bytes(run)
+def _costs(run: Run, levers: Sequence[str]) -> tuple[list[BlockCosts], dict[str, float]]:
+    """Of every block, and of the FP16 sites outside of them as INT8."""
     if run.recipe.allocation == "uniform":
-        return [level_curve(width, each) for width, each in zip(run.dense_widths, bytes_each, strict=True)]
-    tokens, labels = run.calibration_tokens(), run.calibration_labels()
-    return measure_curves(run.dense, tokens, run.recipe, bytes_each, run.console.progress, labels)
+        return [BlockCosts(level_curve(width), {}, {}) for width in run.dense_widths], {}
+    tokens = run.calibration_tokens()
+    from_loss: Sequence[Tensor | None] = [None] * len(run.dense.blocks)
+    if run.recipe.needs_labels:
+        from_loss = loss_scores(run.dense, tokens, run.calibration_labels(), run.recipe.prune_score)
+    costs = measure_blocks(run.dense, tokens, run.recipe, levers, from_loss, run.console.progress)
+    sites = _halves(run, levers)
+    return costs, measure_int8(run.dense, run.calibration_batches(), sites, run.recipe.probe_samples)
 
 
-def _planned_cut(curve: BlockCurve, width: int, measured: bool) -> BlockCut:
-    if not measured:
-        return BlockCut(width, curve.dense_width, None, None)
-    return BlockCut(width, curve.dense_width, curve.error[curve.dense_width - width].item(), curve.cost(width))
+def _halves(run: Design, levers: Sequence[str]) -> dict[str, float]:
+    """FP16 sites outside the blocks that may become INT8, with nothing measured."""
+    weights = run.precisions.weights.items()
+    outside = [site for site, found in weights if found.dtype is Dtype.FP16 and not site.startswith("blocks.")]
+    return dict.fromkeys(outside if "fp16" in levers else [], 0.0)
 
 
-def _neuron_bytes(run: Design) -> list[int]:
-    return [neuron_bytes(block, f"blocks.{i}", run.precisions) for i, block in enumerate(run.dense.blocks)]
+def _plan(run: Run, chosen: list[Option], costs: Sequence[BlockCosts], measured: bool) -> PrunePlan:
+    cuts = []
+    for index, (block, cost) in enumerate(zip(run.dense.blocks, costs, strict=True)):
+        pair = chosen[2 * index : 2 * index + 2]
+        shape = dataclasses.replace(block.shape, **pair[0].sizes, **pair[1].sizes)
+        loss = sum(option.divergence for option in pair) if measured else None
+        error = cost.mlp.error[block.mlp.width - shape.width].item() if measured and cost.mlp is not None else None
+        attention_cut = dataclasses.replace(shape, width=block.mlp.width) != block.shape
+        cuts.append(BlockCut(shape.width, block.mlp.width, error, loss, shape=shape if attention_cut else None))
+    dtypes: dict[str, Dtype] = functools.reduce(operator.or_, (dict(option.dtypes) for option in chosen), {})
+    weights, arena = _saved(run, [cut.shape or cut.width for cut in cuts], dtypes)
+    total = sum(option.divergence for option in chosen) if measured else None
+    dense = run.dense_cost
+    return PrunePlan(tuple(cuts), dense.weights_bytes - weights, dense.arena_bytes - arena, dtypes, total)
+
+
+def _saved(run: Design, shapes: Sequence[int | BlockShape], dtypes: dict[str, Dtype]) -> tuple[int, int]:
+    """Bytes of weights, and of arena held from the start, that a plan does without."""
+    lowered = run.precisions.lowered(dtypes)
+    weights = arena = 0
+    for index, (block, shape) in enumerate(zip(run.dense.blocks, shapes, strict=True)):
+        before = block_bytes(block, block.shape, f"blocks.{index}", run.precisions)
+        after = block_bytes(block, shape, f"blocks.{index}", lowered)
+        weights, arena = weights + before[0] - after[0], arena + before[1] - after[1]
+    for site in dtypes:
+        if not site.startswith("blocks."):
+            weight = weight_sites(run.dense)[site].weight
+            sizes = weight[0].numel(), len(weight)  # type: ignore[index,arg-type]
+            before, after = (linear_bytes(*sizes, plan.weights[site].dtype, True) for plan in (run.precisions, lowered))
+            weights, arena = weights + before[0] - after[0], arena + before[1] - after[1]
+    return weights, arena
 
 
 def check_budget_holds(run: Run, cost: MemoryCost) -> None:

@@ -27,6 +27,7 @@ CHOICES = {
     "input_layout": ("nhwc", "nchw"),
     "input_range": ("0-255", "0-1", "normalized"),
 }
+LEVERS = ("mlp", "heads", "qk", "v", "int4", "fp16")
 SCORES_WITH_LABELS = ("taylor", "hessian")
 POSITIVE = ("memory_budget_mb", "calibration_samples", "eval_samples", "width_multiple", "probe_samples", "awq_tokens")
 
@@ -37,8 +38,8 @@ class Recipe:
 
     Attributes:
         precision: `mixed` (INT8 linears with activations quantized at run time, FP16 at `fp16_sites`, the rest FP32),
-            `fp32`, `fp16` (weights), `int8_dynamic`, `int4_dynamic` (INT4 linears), `int8_static` (integer inside, float input and output) or
-            `int8_full`.
+            `fp32`, `fp16` (weights), `int8_dynamic`, `int4_dynamic` (INT4 linears), `int8_static` (integer inside,
+            float input and output) or `int8_full`.
         memory_budget_mb: weights plus planned arena of the written file, in units of 1,000,000 bytes; None: no budget.
         prune_ratio: share of all MLP neurons to cut; None: as few as the budget asks for.
         prune_score: which neurons go first: `obs` (one after the other, by what the kept ones cannot make up for),
@@ -51,6 +52,9 @@ class Recipe:
         refit: fit every linear behind the first cut or rounded weight to what the float model answers, in closed form.
         mirror: prune on the mirror images of the calibration images too; not for text or digits.
         rounding: of integer weights: `gptq` (the weights not yet rounded make up for each that was) or `nearest`.
+        levers: what a memory budget may change, with commas between: `mlp` (fewer neurons), `heads`, `qk` and `v`
+            (fewer channels of each head's queries and keys, or values), `int4` (INT8 linears), `fp16` (FP16 sites to
+            INT8).
         awq: search activation-aware scales for INT8 linears.
         fp16_sites, fp32_sites: regular expressions over site names; what they find is kept in that precision.
             `fp16_sites` has effect in `mixed` precision, `fp32_sites` in all.
@@ -72,6 +76,7 @@ class Recipe:
     compensate: str = "ridge"
     refit: bool = True
     mirror: bool = False
+    levers: str = "mlp,heads,qk,v,int4,fp16"
     rounding: str = "gptq"
     awq: bool = True
     fp16_sites: str = r"^(patch_embed|head)$"
@@ -92,6 +97,9 @@ class Recipe:
             if getattr(self, name) not in choices:
                 raise UserError(f"{name} is {getattr(self, name)!r}: choose one of {', '.join(choices)}")
         _check_ranges(self)
+        for lever in self.lever_list:
+            if lever not in LEVERS:
+                raise UserError(f"levers has {lever!r}: give some of {','.join(LEVERS)}")
         if self.memory_budget_mb is not None and self.prune_ratio is not None:
             raise UserError(
                 "memory_budget_mb and prune_ratio contradict each other: give the budget or the ratio, not both"
@@ -107,6 +115,10 @@ class Recipe:
     def needs_labels(self) -> bool:
         """Whether the calibration images must carry the model's classes."""
         return self.prune_score in SCORES_WITH_LABELS
+
+    @property
+    def lever_list(self) -> tuple[str, ...]:
+        return tuple(lever.strip() for lever in self.levers.split(","))
 
     @property
     def sha256(self) -> str:

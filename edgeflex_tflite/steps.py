@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgeflex_tflite import files, serialize
-from edgeflex_tflite.artifacts import AwqGroup, MemoryCost, Metrics, PrunePlan, RoundedSite
+from edgeflex_tflite.artifacts import AwqGroup, MemoryCost, Metrics, PrecisionPlan, PrunePlan, RoundedSite
 from edgeflex_tflite.errors import VerificationError
 from edgeflex_tflite.lower import flatbuffer
 from edgeflex_tflite.lower.export import export_float
@@ -57,13 +57,14 @@ def plan_step(run: Run, folder: Path) -> str:
     plan = plan_pruning(run)
     files.write_json(folder / "plan.json", plan)
     cut = 1 - sum(plan.widths) / sum(run.dense_widths)
-    return f"{cut:.1%} of MLP neurons to cut, {plan.predicted_bytes / MEGABYTE:.2f} MB predicted"
+    fewer_bits = f", {len(plan.dtypes)} sites in fewer bits" if plan.dtypes else ""
+    return f"{cut:.1%} of MLP neurons to cut{fewer_bits}, {plan.predicted_bytes / MEGABYTE:.2f} MB predicted"
 
 
 def prune_step(run: Run, planned: Path, folder: Path) -> str:
     plan = files.read_json(planned / "plan.json", PrunePlan)
     model = run.dense
-    if plan.widths != run.dense_widths:
+    if plan.is_cut:
         tokens, labels = run.calibration_tokens(run.recipe.mirror), run.calibration_labels(run.recipe.mirror)
         model, plan = prune(run.dense, tokens, plan, run.recipe, run.console.progress, labels)
     serialize.write_model(folder / "model.safetensors", model)
@@ -73,19 +74,22 @@ def prune_step(run: Run, planned: Path, folder: Path) -> str:
 
 def quantize_step(run: Run, pruned: Path, folder: Path) -> str:
     model = serialize.read_model(pruned / "model.safetensors", run.dense)
-    dtypes = {site: precision.dtype for site, precision in run.precisions.weights.items()}
+    plan = run.precisions.lowered(files.read_json(pruned / "plan.json", PrunePlan).dtypes)
+    dtypes = {site: precision.dtype for site, precision in plan.weights.items()}
     integer = [site for site, dtype in dtypes.items() if dtype.is_integer]
     groups: list[AwqGroup] = []
     sites: list[RoundedSite] = []
     if run.recipe.awq and integer:
         tokens = embed(model, run.calibration_batches())
-        dynamic = run.precisions.activations == "dynamic"
-        model, groups = search(model, tokens, integer, dynamic, run.recipe.awq_tokens, run.console.progress)
+        dynamic = plan.activations == "dynamic"
+        bits = {site: dtypes[site].bits for site in integer}
+        model, groups = search(model, tokens, bits, dynamic, run.recipe.awq_tokens, run.console.progress)
     if integer:
         tokens = run.calibration_tokens(run.recipe.mirror)
-        round_input = dict.fromkeys(integer, per_token) if run.precisions.activations == "dynamic" else {}
+        round_input = dict.fromkeys(integer, per_token) if plan.activations == "dynamic" else {}
         model, sites = round_weights(model, tokens, dtypes, run.recipe, round_input, run.console.progress)
     serialize.write_model(folder / "model.safetensors", model)
+    files.write_json(folder / "precisions.json", plan)
     files.write_json(folder / "awq.json", groups, list[AwqGroup])
     files.write_json(folder / "rounding.json", sites, list[RoundedSite])
     if not integer:
@@ -95,13 +99,14 @@ def quantize_step(run: Run, pruned: Path, folder: Path) -> str:
 
 def lower_step(run: Run, scaled: Path, folder: Path, version: str) -> str:
     model = serialize.read_model(scaled / "model.safetensors", run.dense)
+    plan = files.read_json(scaled / "precisions.json", PrecisionPlan)
     float_path, path = folder / "float.tflite", folder / "model.tflite"
     export_float(model, run.spec, float_path)
     quantized = folder / "quantized.tflite"
     if run.recipe.precision == "fp32":
         quantized = float_path
     else:
-        quantize_file(float_path, quantized, run.precisions, _calibration_inputs(run), run.threads, on_grid=True)
+        quantize_file(float_path, quantized, plan, _calibration_inputs(run), run.threads, on_grid=True)
     content = flatbuffer.read(quantized)
     add_metadata(content, type(run.source).__name__, run.spec, run.recipe.sha256, version)
     flatbuffer.write(content, path)
@@ -109,7 +114,7 @@ def lower_step(run: Run, scaled: Path, folder: Path, version: str) -> str:
         file.write(labels_archive(run.labels))
     if quantized is not float_path:
         quantized.unlink()
-    check_precisions(path, run.precisions)
+    check_precisions(path, plan)
     cost = memory_cost(path)
     files.write_json(folder / "memory.json", cost)
     check_budget_holds(run, cost)
@@ -226,5 +231,5 @@ def _logits(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     return content["logits"], content["labels"]
 
 
-def was_pruned(run: Run, pruned: Path) -> bool:
-    return files.read_json(pruned / "plan.json", PrunePlan).widths != run.dense_widths
+def was_pruned(pruned: Path) -> bool:
+    return files.read_json(pruned / "plan.json", PrunePlan).is_cut

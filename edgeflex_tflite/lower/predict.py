@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import heapq
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,8 @@ from edgeflex_tflite.prune.cut import resize_block
 
 FLOAT_BYTES = BIAS_BYTES = ROW_SUM_BYTES = 4
 ARENA_ALIGNMENT_BYTES = 64
-NEURONS_TO_COMPARE = ARENA_ALIGNMENT_BYTES // ROW_SUM_BYTES
-"""So many neurons change the arena by whole alignment units."""
+BLOCKS_OF_EACH_KIND = 2
+"""Where the MLP no longer sets the peak, a block between two others may need more arena than the first one."""
 
 
 def memory_cost(path: Path) -> MemoryCost:
@@ -66,7 +67,9 @@ def predict_memory(
         weights of the blocks that it leaves out.
     """
     probe = with_widths(model, shapes)
-    chosen = _largest_and_last([block.shape for block in probe.blocks])
+    wanted = [block.shape for block in probe.blocks]
+    dense = wanted == [block.shape for block in model.blocks]
+    chosen = _largest_and_last(wanted, of_each=1 if dense else BLOCKS_OF_EACH_KIND)
     probe.blocks = Blocks(probe.blocks[index] for index in chosen)
     probe_plan = _plan_of_blocks(plan, chosen)
     left_out = [index for index in range(len(shapes)) if index not in chosen]
@@ -81,17 +84,14 @@ def predict_memory(
         )
 
 
-def _largest_and_last(shapes: Sequence[BlockShape]) -> list[int]:
-    """Blocks of which one is the largest in each kind of activations, the first of equals, and the last one."""
-    early = range(len(shapes) - 1)
-    kinds: list[Callable[[BlockShape], int]] = [
-        lambda shape: shape.width,
-        lambda shape: shape.num_heads,
-        lambda shape: shape.num_heads * shape.key_dim,
-        lambda shape: shape.num_heads * shape.value_dim,
-    ]
-    largest = {max(early, key=lambda index: kind(shapes[index])) for kind in kinds} if early else set()
-    return sorted(largest | {len(shapes) - 1})
+def _largest_and_last(shapes: Sequence[BlockShape], of_each: int) -> list[int]:
+    """The `of_each` largest blocks, the first of equals, in each kind of activations, and the last block."""
+    kinds = zip(
+        *((s.width, s.num_heads, s.num_heads * s.key_dim, s.num_heads * s.value_dim) for s in shapes), strict=True
+    )
+    *early, last = range(len(shapes))
+    largest = [index for sizes in kinds for index in heapq.nlargest(of_each, early, sizes.__getitem__)]
+    return sorted({*largest, last})
 
 
 def block_bytes(block: Block, shape: int | BlockShape, prefix: str, plan: PrecisionPlan | None) -> tuple[int, int]:
@@ -104,27 +104,42 @@ def block_bytes(block: Block, shape: int | BlockShape, prefix: str, plan: Precis
         plan: precision of every site; None: FP32.
 
     Returns:
-        Bytes of weights, and bytes that stay in the arena from the start: the expanded weights of FP16 sites, and the
-        row sums that INT8 sites with activations quantized at run time keep for their zero points.
+        Bytes of weights, and bytes that stay in the arena from the start.
     """
     weights = kept = 0
-    sizes = _linear_sizes(block.attn.proj.out_features, _shape(block, shape))
+    sizes = linear_sizes(block.attn.proj.out_features, _shape(block, shape))
     for name, module in block.named_modules():
         if isinstance(module, nn.Linear):
-            inside, out = sizes[name]
             dtype = Dtype.FP32 if plan is None else plan.weights[f"{prefix}.{name}"].dtype
-            weights += -(-out * inside * dtype.bits // 8) + out * BIAS_BYTES
-            if dtype is Dtype.FP16:
-                kept += _aligned(out * inside * FLOAT_BYTES)
-            elif dtype is Dtype.INT8 and plan is not None and plan.activations == "dynamic":
-                kept += _aligned(out * ROW_SUM_BYTES)
+            own = linear_bytes(*sizes[name], dtype, plan is not None and plan.activations == "dynamic")
+            weights, kept = weights + own[0], kept + own[1]
         elif isinstance(module, Norm):
             dtype = Dtype.FP32 if plan is None else plan.compute[f"{prefix}.{name}"].dtype
             weights += sum(parameter.numel() for parameter in module.parameters()) * dtype.bits // 8
     return weights, kept
 
 
-def _linear_sizes(channels: int, shape: BlockShape) -> dict[str, tuple[int, int]]:
+def linear_bytes(inside: int, out: int, dtype: Dtype, dynamic: bool) -> tuple[int, int]:
+    """What a linear or a convolution of `inside` weights for each of `out` channels adds to a file.
+
+    Args:
+        inside, out: its sizes.
+        dtype: of its weights.
+        dynamic: whether activations are quantized at run time.
+
+    Returns:
+        Bytes of weights, and bytes that stay in the arena from the start: the expanded weights of FP16 sites, and the
+        row sums that INT8 sites with activations quantized at run time keep for their zero points.
+    """
+    weights = -(-out * inside * dtype.bits // 8) + out * BIAS_BYTES
+    if dtype is Dtype.FP16:
+        return weights, _aligned(out * inside * FLOAT_BYTES)
+    if dtype is Dtype.INT8 and dynamic:
+        return weights, _aligned(out * ROW_SUM_BYTES)
+    return weights, 0
+
+
+def linear_sizes(channels: int, shape: BlockShape) -> dict[str, tuple[int, int]]:
     """`(in, out)` of every linear that a block may have, by its path within the block."""
     keys, values = shape.num_heads * shape.key_dim, shape.num_heads * shape.value_dim
     return {
@@ -136,14 +151,6 @@ def _linear_sizes(channels: int, shape: BlockShape) -> dict[str, tuple[int, int]
         "mlp.gate": (channels, shape.width),
         "mlp.fc2": (shape.width, channels),
     }
-
-
-def neuron_bytes(block: Block, prefix: str, plan: PrecisionPlan) -> int:
-    """Bytes of weights and arena that one hidden neuron of a block takes, at least."""
-    wide, narrow = block.mlp.width, block.mlp.width - NEURONS_TO_COMPARE
-    return (
-        sum(block_bytes(block, wide, prefix, plan)) - sum(block_bytes(block, narrow, prefix, plan))
-    ) // NEURONS_TO_COMPARE
 
 
 def _extrapolate(

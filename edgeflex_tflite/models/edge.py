@@ -252,7 +252,7 @@ class EdgeViT(nn.Module):
         return self.norm_pre(x)
 
     def features(self, x: Tensor) -> Tensor:
-        """The tokens in `reads` after the last block, `[..., tokens, channels]` -> what the head reads, `[..., channels]`."""
+        """The tokens in `reads` after the last block, `[..., tokens, channels]` -> what the head reads."""
         x = self.norm(x)
         if self.pooling == "token":
             x = x[..., 0, :]

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
+from edgeflex_tflite.artifacts import BlockShape
 from edgeflex_tflite.models.edge import Attention
 from edgeflex_tflite.prune.cut import cut_inputs, linear, rows
-from edgeflex_tflite.prune.heads import channels_of
+from edgeflex_tflite.prune.heads import channels_of, head_order
 from edgeflex_tflite.prune.query_key import ScoreMoments, query_key_maps
 from edgeflex_tflite.prune.statistics import HiddenMoments, Moments
 from edgeflex_tflite.prune.value import principal_channels, rank_order
@@ -106,6 +107,25 @@ def cut_heads(attn: Attention, moments: Moments, order: Tensor, num_heads: int, 
         proj = linear(attn.proj.weight[:, values], attn.proj.bias)
     q, k, v = rows(attn.q, keys), rows(attn.k, keys), rows(attn.v, values)
     return Attention(q, k, v, proj, num_heads, attn.q_norm, attn.k_norm)
+
+
+def cut_keys(attn: Attention, inputs: AttentionInputs, key_dim: int) -> Attention:
+    """Queries and keys of `key_dim` channels a head, judged on `inputs`, which are read where anything is to be cut."""
+    return attn if key_dim == attn.key_dim else truncate_keys(attn, score_moments(attn, inputs), key_dim)
+
+
+def cut_contexts(attn: Attention, moments: Moments, shape: BlockShape) -> Attention:
+    """As many heads as `shape` has, and then as many channels of values, with all that is left taking over.
+
+    Args:
+        attn: it is not changed.
+        moments: of what its proj reads.
+        shape: gives `num_heads` and `value_dim`.
+    """
+    order = head_order(attn.proj.weight, moments, attn.num_heads)
+    kept = channels_of(order[: shape.num_heads].sort().values, attn.value_dim)
+    fewer = cut_heads(attn, moments, order, shape.num_heads, compensate=True)
+    return truncate_values(fewer, moments.of(kept), shape.value_dim, compensate=True)
 
 
 def _mapped(source: nn.Linear, matrices: Tensor, shift: Tensor) -> nn.Linear:

@@ -68,4 +68,4 @@ def channels_of(heads: Tensor, dim: int) -> Tensor:
 def head_error_curve(weight: Tensor, moments: Moments, order: Tensor, compensate: bool) -> Tensor:
     """Mean squared output error for every number of heads cut, last of `order` first: `float64 [heads + 1]`."""
     dim = weight.shape[1] // len(order)
-    return error_curve(weight, moments, channels_of(order, dim), compensate)[::dim]
+    return error_curve(weight, moments, channels_of(order, dim), "ridge" if compensate else "none")[::dim]

@@ -24,6 +24,10 @@ class Moments:
         """Moments of `matrix x`, with `matrix` `float64 [r, p]`."""
         return Moments(self.rows, matrix @ self.mean, matrix @ self.covariance @ matrix.T)
 
+    def of(self, kept: Tensor) -> Moments:
+        """Moments of some of the channels, `int64 [r]`."""
+        return Moments(self.rows, self.mean[kept], self.covariance[kept][:, kept])
+
 
 class HiddenMoments(Moments):
     """Moments of activations that come in batches `[..., p]`: what fc2 reads of an MLP, or proj of an attention.

@@ -60,4 +60,6 @@ def value_error_curve(weight: Tensor, moments: Moments, num_heads: int, compensa
     T, sorted_weight = principal_channels(weight, moments.covariance, num_heads)
     centred = Moments(moments.rows, torch.zeros_like(moments.mean), moments.covariance)
     order = rank_order(num_heads, T.shape[-1])
-    return error_curve(sorted_weight, centred.mapped(torch.block_diag(*T)), order, compensate)[::num_heads]
+    return error_curve(sorted_weight, centred.mapped(torch.block_diag(*T)), order, "ridge" if compensate else "none")[
+        ::num_heads
+    ]

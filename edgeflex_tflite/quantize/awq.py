@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -79,26 +79,24 @@ def scale_for(mean_abs: Tensor, alpha: float) -> Tensor:
 
 
 @torch.inference_mode()
-def search_block_(
-    block: Block, tokens: Tokens, prefix: str, int8_sites: Collection[str], dynamic: bool
-) -> list[AwqGroup]:
+def search_block_(block: Block, tokens: Tokens, prefix: str, bits: Mapping[str, int], dynamic: bool) -> list[AwqGroup]:
     """Choose and fold the best scale for every fold target of a block, in place.
 
     Each alpha of the grid is judged by the mean squared error of the block's output when the target's readers have
-    INT8 weights and inputs. Alpha 0 is plain rounding, so the chosen scale is never worse than that on these tokens.
+    rounded weights and INT8 inputs. Alpha 0 is plain rounding, so the chosen scale is never worse on these tokens.
 
     Args:
         block: it is changed.
         tokens: input of the block.
         prefix: the block's path in the model, as in `blocks.3`.
-        int8_sites: sites that will be INT8; targets without any of them are left alone.
+        bits: of the weights of every site that becomes an integer; targets without any of them are left alone.
         dynamic: whether activations are quantized for each token (at run time) or with one scale for all.
     """
     halfway = [block.after_attention(x) for x in tokens]
     expected = [block.after_mlp(x) for x in halfway]
     groups = []
     for target in fold_targets(block):
-        readers = tuple(reader for reader in target.readers if f"{prefix}.{reader}" in int8_sites)
+        readers = tuple(reader for reader in target.readers if f"{prefix}.{reader}" in bits)
         if not readers:
             continue
         run, inputs = (Block.after_mlp, halfway) if target.in_mlp else (Block.forward, tokens)
@@ -107,7 +105,7 @@ def search_block_(
         for alpha in ALPHAS:
             candidate = copy.deepcopy(block)
             fold_(candidate, target, scale_for(mean_abs, alpha))
-            _simulate_int8_(candidate, readers, dynamic)
+            _simulate_(candidate, {reader: bits[f"{prefix}.{reader}"] for reader in readers}, dynamic)
             errors[alpha] = _squared_error([run(candidate, x) for x in inputs], expected)
         best = min(ALPHAS, key=lambda alpha: errors[alpha])
         fold_(block, target, scale_for(mean_abs, best))
@@ -118,7 +116,7 @@ def search_block_(
 def search(
     model: EdgeViT,
     tokens: Tokens,
-    int8_sites: Collection[str],
+    bits: Mapping[str, int],
     dynamic: bool,
     max_tokens: int,
     progress: Progress = no_progress,
@@ -132,7 +130,7 @@ def search(
     tokens = subset(tokens, max(1, max_tokens // model.num_tokens))
     groups = []
     for index, block in enumerate(progress(model.blocks, "search AWQ scales")):
-        groups += search_block_(block, tokens, f"blocks.{index}", int8_sites, dynamic)
+        groups += search_block_(block, tokens, f"blocks.{index}", bits, dynamic)
         tokens = advance(block, tokens)
     return model, groups
 
@@ -152,15 +150,15 @@ def _mean_abs_input(block: Block, reader: str, tokens: Tokens) -> Tensor:
     return statistics.mean_abs.float()
 
 
-def _simulate_int8_(block: Block, readers: tuple[str, ...], dynamic: bool) -> None:
+def _simulate_(block: Block, bits: Mapping[str, int], dynamic: bool) -> None:
     def rounded(_: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
         return round_activation(inputs[0], per_token=dynamic)
 
     hook: Callable = rounded
-    for reader in readers:
+    for reader, count in bits.items():
         linear = block.get_submodule(reader)
         assert isinstance(linear, nn.Linear)
-        linear.weight.copy_(round_weight(linear.weight))
+        linear.weight.copy_(round_weight(linear.weight, count))
         linear.register_forward_pre_hook(hook)
 
 

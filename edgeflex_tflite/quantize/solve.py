@@ -17,8 +17,7 @@ from edgeflex_tflite.quantize.rounding import round_activation, round_weight
 from edgeflex_tflite.quantize.simulate import RoundedLinear, RoundInput
 from edgeflex_tflite.recipe import Recipe
 from edgeflex_tflite.recover.refit import RELATIVE_RIDGE
-from edgeflex_tflite.recover.regression import Regression
-from edgeflex_tflite.recover.walk import walk
+from edgeflex_tflite.recover.walk import Stage, walk
 
 
 def round_weights(
@@ -48,21 +47,20 @@ def round_weights(
             rounded.set_submodule(site, RoundedLinear(linear, round_input[site]))
     found: list[RoundedSite] = []
 
-    def treat(parent: nn.Module, index: int | None, paths: tuple[str, ...], regression: Regression) -> None:
-        for reader, path in enumerate(paths):
-            site = path if index is None else f"blocks.{index}.{path}"
-            linear = parent.get_submodule(path)
+    def treat(stage: Stage) -> None:
+        for reader, (path, site) in enumerate(zip(stage.paths, stage.sites, strict=True)):
+            linear = stage.parent.get_submodule(path)
             assert isinstance(linear, nn.Linear)
             best = linear.weight.double()
             if recipe.refit:
-                best = regression.refit(best, reader, RELATIVE_RIDGE)
+                best = stage.regression.refit(best, reader, RELATIVE_RIDGE)
             chosen = best
             if dtypes[site].is_integer:
-                chosen, cost = _round(best, regression.inputs.covariance, dtypes[site].bits, recipe.rounding)
+                chosen, cost = _round(best, stage.regression.inputs.covariance, dtypes[site].bits, recipe.rounding)
                 found.append(RoundedSite(site, dtypes[site], *cost))
             with torch.no_grad():
                 linear.weight.copy_(chosen)
-                linear.bias.copy_(regression.bias(chosen, reader))
+                linear.bias.copy_(stage.regression.bias(chosen, reader))
 
     walk(model, rounded, tokens, treat, progress, "round weights")
     for site, linear in weight_sites(rounded).items():

@@ -7,7 +7,9 @@ dense stream, the head the dense logits.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
@@ -17,22 +19,56 @@ from edgeflex_tflite.profiling.blocks import Progress, Tokens, no_progress
 from edgeflex_tflite.quantize.simulate import seen
 from edgeflex_tflite.recover.regression import Regression
 
-Treat = Callable[[nn.Module, int | None, tuple[str, ...], Regression], None]
-"""Changes linears in place: (their block, or the model for the head; the block's number; their paths in it; what they
-read and should answer)."""
+Batches = Iterator[tuple[Tensor, tuple[Tensor, ...]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """Linears that read the same input, when all before them have been treated.
+
+    Attributes:
+        parent: the block that holds them, or the model for the head.
+        index: number of the block; None for the head.
+        paths: of the linears in the parent.
+        batches: gives what they read, and what each of them should answer, batch by batch; may be called again.
+    """
+
+    parent: nn.Module
+    index: int | None
+    paths: tuple[str, ...]
+    batches: Callable[[], Batches]
+
+    @cached_property
+    def regression(self) -> Regression:
+        return Regression(self.batches())
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Paths of the linears in the model."""
+        return self.paths if self.index is None else tuple(f"blocks.{self.index}.{path}" for path in self.paths)
+
+    @property
+    def block(self) -> Block:
+        assert isinstance(self.parent, Block)
+        return self.parent
 
 
 @torch.inference_mode()
 def walk(
-    dense: EdgeViT, model: EdgeViT, tokens: Tokens, treat: Treat, progress: Progress = no_progress, caption: str = ""
+    dense: EdgeViT,
+    model: EdgeViT,
+    tokens: Tokens,
+    treat: Callable[[Stage], None],
+    progress: Progress = no_progress,
+    caption: str = "",
 ) -> None:
     """Show `treat` every group of linears that read the same input, in order of execution.
 
     Args:
         dense: what to come near to; it is not changed.
-        model: a copy of it with fewer neurons or none less; its linears are changed by `treat`.
+        model: a copy of it; `treat` changes it.
         tokens: residual stream of the calibration images before the first block, the same for both.
-        treat: sees a group when all linears before it have been treated.
+        treat: changes the linears of a stage, or the whole attention or MLP that they belong to.
         progress, caption: of the blocks.
 
     Memory: two residual streams of the calibration images, and the moments of one linear.
@@ -40,19 +76,17 @@ def walk(
     wanted, stream = tokens, tokens
     for index, block in enumerate(progress(model.blocks, caption)):
         reference = dense.blocks[index]
-        treat(block, index, ("attn.q", "attn.k", "attn.v"), Regression(_projections(reference, block, wanted, stream)))
-        half_wanted = [reference.after_attention(x) for x in wanted]
-        treat(block, index, ("attn.proj",), Regression(_contexts(block, stream, half_wanted)))
-        half = [block.after_attention(x) for x in stream]
         readers = ("mlp.fc1",) if block.mlp.gate is None else ("mlp.fc1", "mlp.gate")
-        treat(block, index, readers, Regression(_neurons(reference, block, half_wanted, half)))
+        stage = partial(Stage, block, index)
+        treat(stage(("attn.q", "attn.k", "attn.v"), partial(_projections, reference, block, wanted, stream)))
+        half_wanted = [reference.after_attention(x) for x in wanted]
+        treat(stage(("attn.proj",), partial(_contexts, block, stream, half_wanted)))
+        half = [block.after_attention(x) for x in stream]
+        treat(stage(readers, partial(_neurons, reference, block, half_wanted, half)))
         wanted = [reference.after_mlp(x) for x in half_wanted]
-        treat(block, index, ("mlp.fc2",), Regression(_hidden(block, half, wanted)))
+        treat(stage(("mlp.fc2",), partial(_hidden, block, half, wanted)))
         stream = [block.after_mlp(x) for x in half]
-    treat(model, None, ("head",), Regression(_features(dense, model, wanted, stream)))
-
-
-Batches = Iterator[tuple[Tensor, tuple[Tensor, ...]]]
+    treat(Stage(model, None, ("head",), partial(_features, dense, model, wanted, stream)))
 
 
 def _projections(dense: Block, block: Block, wanted: Tokens, stream: Tokens) -> Batches:

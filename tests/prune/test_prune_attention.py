@@ -19,6 +19,7 @@ from edgeflex_tflite.prune.attention import (
     can_truncate,
     context_moments,
     cut_heads,
+    refit_proj,
     score_moments,
     truncate_keys,
     truncate_values,
@@ -157,6 +158,26 @@ def test_compensation_helps_on_images_that_were_not_seen(cut: Callable[..., Atte
     seen, unseen = random_tokens(seed, images=400).split(200)
     alone, compensated = (output_error(attn, cut(attn, seen, 2, c), unseen) for c in (False, True))
     assert compensated < 0.6 * alone
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_refit_makes_up_for_scores_on_images_that_were_not_seen(seed: int) -> None:
+    attn = random_attention(seed)
+    seen, unseen = random_tokens(seed, images=400).split(200)
+    smaller = narrower_keys(attn, seen, 1)
+    before = copy.deepcopy(smaller.state_dict())
+    fitted = refit_proj(smaller, attn, inputs_of(seen))
+    assert output_error(attn, fitted, unseen) < 0.95 * output_error(attn, smaller, unseen)
+    assert all(torch.equal(value, before[name]) for name, value in smaller.state_dict().items())
+    assert torch.equal(fitted.context(unseen, unseen), smaller.context(unseen, unseen))
+    assert not fitted.proj.weight.is_inference(), "it can still be trained or loaded into"
+
+
+def test_new_keys_have_no_mean() -> None:
+    """The softmax is blind to it, so nothing else shows where it went."""
+    attn, x = random_attention(0), random_tokens(0)
+    assert attn.k(x).mean((0, 1)).abs().max() > 0.1
+    assert narrower_keys(attn, x, 2).k(x).mean((0, 1)).abs().max() < 1e-4
 
 
 def test_heads_and_values_may_go_where_keys_have_a_norm() -> None:

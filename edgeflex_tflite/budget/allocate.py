@@ -1,0 +1,99 @@
+"""The choice, one option for every part of a model, that loses least within a number of bytes.
+
+That is the multiple-choice knapsack problem, and is given to HiGHS as an integer program: with x_po = 1 where part p
+takes option o, minimize `sum d_po x_po` subject to `sum b_po x_po <= limit` and `sum_o x_po = 1` for every part.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from scipy.optimize import Bounds, LinearConstraint, milp
+
+from edgeflex_tflite.artifacts import Dtype
+from edgeflex_tflite.errors import UserError
+
+RELATIVE_GAP = 1e-4
+"""How much better than the choice that is found another one may be, over its divergence; predictions are coarser."""
+SECONDS = 20.0
+"""After which the best choice found so far is taken; never seen to be reached."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One way to write a part of the model.
+
+    Attributes:
+        bytes: of weights, and of arena that is held from the start.
+        divergence: predicted KL divergence of the logits, in nats.
+        sizes: of a block, by their names in `BlockShape`, where they are not the dense ones.
+        dtypes: of sites, where they are not the planned ones.
+    """
+
+    bytes: int
+    divergence: float
+    sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    dtypes: Mapping[str, Dtype] = dataclasses.field(default_factory=dict)
+
+
+def not_dominated(options: Iterable[Option]) -> list[Option]:
+    """Options than which none is both smaller and better, from the largest to the smallest."""
+    kept: list[Option] = []
+    for option in sorted(options, key=lambda option: (option.bytes, option.divergence)):
+        if not kept or option.divergence < kept[-1].divergence:
+            kept.append(option)
+    return kept[::-1]
+
+
+def allocate(parts: Sequence[Sequence[Option]], limit_bytes: int) -> list[Option]:
+    """For each part the option to take.
+
+    Raises:
+        UserError: even the smallest options take more.
+    """
+    least = sum(min(option.bytes for option in options) for options in parts)
+    if least > limit_bytes:
+        raise UserError(
+            f"the parts that may be cut take {least:,} bytes at least, and {limit_bytes:,} are left for them"
+        )
+    candidates = [not_dominated(options) for options in parts]
+    flat = [(part, option) for part, options in enumerate(candidates) for option in options]
+    sizes = np.array([option.bytes for _, option in flat], dtype=float)
+    losses = np.array([option.divergence for _, option in flat])
+    one_each = sparse.csr_array((np.ones(len(flat)), ([part for part, _ in flat], range(len(flat)))))
+    found = milp(
+        losses / max(losses.max(), np.finfo(float).tiny),
+        integrality=np.ones(len(flat)),
+        bounds=Bounds(0, 1),
+        constraints=[
+            LinearConstraint(one_each, 1, 1),
+            LinearConstraint(sizes[None] / limit_bytes, ub=1) if limit_bytes else LinearConstraint(sizes[None], ub=0),
+        ],
+        options={"mip_rel_gap": RELATIVE_GAP, "time_limit": SECONDS},
+    )
+    assert found.x is not None, found.message
+    return _within(candidates, _chosen(candidates, found.x), limit_bytes)
+
+
+def _chosen(candidates: list[list[Option]], x: np.ndarray[Any, Any]) -> list[Option]:
+    ends = np.cumsum([len(options) for options in candidates])[:-1]
+    return [options[int(values.argmax())] for options, values in zip(candidates, np.split(x, ends), strict=True)]
+
+
+def _within(candidates: list[list[Option]], chosen: list[Option], limit_bytes: int) -> list[Option]:
+    """The solver holds the limit up to its tolerance: take smaller options, those that lose least, until it holds."""
+    chosen = list(chosen)
+    while sum(option.bytes for option in chosen) > limit_bytes:
+        smaller = [
+            (other.divergence - chosen[part].divergence, part, other)
+            for part, options in enumerate(candidates)
+            for other in options
+            if other.bytes < chosen[part].bytes
+        ]
+        _, part, other = min(smaller, key=lambda step: step[:2])
+        chosen[part] = other
+    return chosen

@@ -1,0 +1,275 @@
+"""What each single change to a block does to the logits: measured on the dense model, a few points for each kind.
+
+Every number is a KL divergence between the dense model's logits and those with one block changed and nothing else. What
+was not tried lies between what was as the error of the block's own output says. Changes are taken to add up.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from collections.abc import Callable, Collection, Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgeflex_tflite.budget.curves import BlockCurve, divergence_curve, relative
+from edgeflex_tflite.models.edge import Attention, Block, EdgeViT, Mlp
+from edgeflex_tflite.profiling.blocks import Progress, Tokens, advance, logits_from, mlp_inputs, no_progress, subset
+from edgeflex_tflite.prune.attention import (
+    can_truncate,
+    context_moments,
+    cut_heads,
+    score_moments,
+    truncate_keys,
+    truncate_values,
+)
+from edgeflex_tflite.prune.compensate import error_curve, mean_square
+from edgeflex_tflite.prune.cut import cut_mlp, linear
+from edgeflex_tflite.prune.heads import head_error_curve, head_order
+from edgeflex_tflite.prune.query_key import score_error_curve
+from edgeflex_tflite.prune.score import keep_order
+from edgeflex_tflite.prune.statistics import HiddenMoments, Moments
+from edgeflex_tflite.prune.value import value_error_curve
+from edgeflex_tflite.quantize.gptq import gptq
+from edgeflex_tflite.quantize.rounding import round_weight
+from edgeflex_tflite.recipe import Recipe
+
+PROBE_RATIOS = (0.25, 0.5, 0.65, 0.8, 0.9, 0.95, 0.99)
+"""Shares of a block's neurons that are cut to see what the logits make of it."""
+INT4_GROUPS = (("attn.q", "attn.k", "attn.v"), ("attn.proj",), ("mlp.fc1", "mlp.gate"), ("mlp.fc2",))
+"""Linears of a block that become INT4 together."""
+TINY = torch.finfo(torch.float64).tiny
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockCosts:
+    """KL divergence of the logits, in nats, for whatever may be done to one block.
+
+    Attributes:
+        mlp: for every number of neurons cut; None where they are not to be.
+        sizes: `{name in BlockShape: {size: divergence}}` of the attention, dense sizes left out.
+        int4: `{linears of the block: divergence}` when they are stored in INT4.
+    """
+
+    mlp: BlockCurve | None
+    sizes: dict[str, dict[int, float]]
+    int4: dict[tuple[str, ...], float]
+
+
+def measure_blocks(
+    model: EdgeViT,
+    tokens: Tokens,
+    recipe: Recipe,
+    levers: Collection[str],
+    from_loss: Sequence[Tensor | None],
+    progress: Progress = no_progress,
+) -> list[BlockCosts]:
+    """One pass over the dense model: the costs of every block.
+
+    Args:
+        model: dense, in evaluation mode.
+        tokens: residual stream of the calibration images before the first block.
+        recipe: gives score, compensation, the multiple that sizes are of, and the number of probe images.
+        levers: what may be done, some of `recipe.LEVERS`.
+        from_loss: scores that need labels, of each block, or None.
+
+    Memory: one block's second moments, `float64 [p, p]`, beside the model and the tokens.
+    """
+    expected = logits_from(model, 0, subset(tokens, recipe.probe_samples))
+    found = []
+    for index, block in enumerate(progress(model.blocks, "measure blocks")):
+        probe = _Probe(model, index, subset(tokens, recipe.probe_samples), expected)
+        hidden = context = None
+        mlp, sizes = None, {}
+        if "mlp" in levers or "int4" in levers:
+            hidden = HiddenMoments(hidden for _, hidden in mlp_inputs(block, tokens))
+        if {"v", "heads", "int4"} & set(levers):
+            context = context_moments(block.attn, _normed(block, tokens))
+        if "mlp" in levers:
+            assert hidden is not None
+            mlp = _mlp_curve(block, hidden, recipe, from_loss[index], probe)
+        if "qk" in levers and can_truncate(block.attn):
+            sizes["key_dim"] = _key_costs(block, tokens, recipe.width_multiple, probe)
+        if "v" in levers:
+            sizes["value_dim"] = _value_costs(block, context, recipe.width_multiple, probe)
+        if "heads" in levers:
+            sizes["num_heads"] = _head_costs(block, context, probe)
+        int4 = _int4_costs(block, tokens, context, hidden, probe) if "int4" in levers else {}
+        found.append(BlockCosts(mlp, sizes, int4))
+        tokens = advance(block, tokens)
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _Probe:
+    """Asks the rest of the model what it makes of another block in the place of one."""
+
+    model: EdgeViT
+    index: int
+    tokens: Tokens
+    expected: Tensor
+
+    def __call__(self, block: Block) -> float:
+        actual = logits_from(self.model, self.index + 1, advance(block, self.tokens))
+        return max(kl_divergence(self.expected, actual), 0.0)
+
+
+def _mlp_curve(
+    block: Block, moments: HiddenMoments, recipe: Recipe, from_loss: Tensor | None, probe: _Probe
+) -> BlockCurve:
+    mlp = block.mlp
+    order = keep_order(mlp, moments, recipe.prune_score, from_loss)
+    error = error_curve(mlp.fc2.weight, moments, order, recipe.compensate)
+    probes = {
+        mlp.width - width: probe(with_mlp(block, cut_mlp(mlp, moments, order, width, recipe.compensate)))
+        for width in probe_widths(mlp.width)
+    }
+    return BlockCurve(mlp.width, relative(error, mean_square(mlp.fc2, moments)), divergence_curve(error, probes))
+
+
+def probe_widths(dense_width: int) -> list[int]:
+    """Widths to try, each narrower than the dense one."""
+    widths = {max(1, math.floor(dense_width * (1 - ratio))) for ratio in PROBE_RATIOS}
+    return sorted(widths - {dense_width}, reverse=True)
+
+
+def _key_costs(block: Block, tokens: Tokens, multiple: int, probe: _Probe) -> dict[int, float]:
+    moments = score_moments(block.attn, _normed(block, tokens))
+    sizes = _smaller(block.attn.key_dim, multiple)
+    return _scaled(
+        score_error_curve(moments),
+        sizes,
+        lambda size: probe(with_attention(block, truncate_keys(block.attn, moments, size))),
+    )
+
+
+def _value_costs(block: Block, moments: Moments | None, multiple: int, probe: _Probe) -> dict[int, float]:
+    assert moments is not None
+    attn = block.attn
+    error = value_error_curve(attn.proj.weight, moments, attn.num_heads, compensate=True)
+    sizes = _smaller(attn.value_dim, multiple)
+    return _scaled(error, sizes, lambda size: probe(with_attention(block, truncate_values(attn, moments, size, True))))
+
+
+def _head_costs(block: Block, moments: Moments | None, probe: _Probe) -> dict[int, float]:
+    assert moments is not None
+    attn = block.attn
+    order = head_order(attn.proj.weight, moments, attn.num_heads)
+    error = head_error_curve(attn.proj.weight, moments, order, compensate=True)
+    sizes = _smaller(attn.num_heads, 1)
+    return _scaled(error, sizes, lambda size: probe(with_attention(block, cut_heads(attn, moments, order, size, True))))
+
+
+def _smaller(dense: int, multiple: int) -> list[int]:
+    """Multiples below the dense size, the largest first."""
+    return list(range((dense - 1) // multiple * multiple, 0, -multiple))
+
+
+def _scaled(error: Tensor, sizes: list[int], measure: Callable[[int], float]) -> dict[int, float]:
+    """The divergence at every size: measured in the middle, and elsewhere in proportion to the error.
+
+    Args:
+        error: for every number of channels or heads cut.
+        sizes: the largest first.
+        measure: the divergence at a size.
+    """
+    if not sizes:
+        return {}
+    dense, middle = len(error) - 1, sizes[len(sizes) // 2]
+    factor = measure(middle) / max(error[dense - middle].item(), TINY)
+    return {size: factor * error[dense - size].item() for size in sizes}
+
+
+def _int4_costs(
+    block: Block, tokens: Tokens, context: Moments | None, hidden: Moments | None, probe: _Probe
+) -> dict[tuple[str, ...], float]:
+    halfway = [block.after_attention(x) for x in tokens]
+    read = {
+        "attn.q": HiddenMoments(block.norm1(x) for x in tokens),
+        "attn.proj": context,
+        "mlp.fc1": HiddenMoments(block.norm2(x) for x in halfway),
+        "mlp.fc2": hidden,
+    }
+    costs = {}
+    for group in INT4_GROUPS:
+        paths = _present(block, group)
+        moments = read[paths[0]]
+        assert moments is not None
+        changed = copy.deepcopy(block)
+        for path in paths:
+            changed.set_submodule(path, _in_int4(block.get_submodule(path), moments))
+        costs[paths] = probe(changed)
+    return costs
+
+
+def _in_int4(dense: nn.Module, moments: Moments) -> nn.Linear:
+    assert isinstance(dense, nn.Linear)
+    weight = dense.weight.double()
+    rounded = gptq(weight, moments.covariance, bits=4)
+    return linear(rounded, dense.bias.double() + (weight - rounded) @ moments.mean)
+
+
+def _normed(block: Block, tokens: Tokens) -> list[tuple[Tensor, Tensor]]:
+    with torch.inference_mode():
+        return [(normed, normed) for normed in (block.norm1(x) for x in tokens)]
+
+
+def with_mlp(block: Block, mlp: Mlp) -> Block:
+    return Block(block.norm1, block.attn, block.norm2, mlp)
+
+
+def with_attention(block: Block, attn: Attention) -> Block:
+    return Block(block.norm1, attn, block.norm2, block.mlp)
+
+
+def kl_divergence(expected: Tensor, actual: Tensor) -> float:
+    """Mean KL(expected || actual) of two sets of logits `[images, num_classes]`, in nats."""
+    p, q = F.log_softmax(expected.double(), dim=-1), F.log_softmax(actual.double(), dim=-1)
+    return F.kl_div(q, p, log_target=True, reduction="batchmean").item()
+
+
+@torch.inference_mode()
+def measure_int8(model: EdgeViT, batches: Iterable[Tensor], sites: Iterable[str], images: int) -> dict[str, float]:
+    """KL divergence of the logits when one site outside the blocks has INT8 weights, for each of `sites`.
+
+    Args:
+        model: dense.
+        batches: normalized calibration images, `float32 [B, 3, H, W]` each.
+        sites: the patch embedding, the head.
+        images: how many of them to look at.
+    """
+    sites = list(sites)
+    if not sites:
+        return {}
+    pixels = torch.cat(list(batches))[:images]
+    expected = model(pixels)
+    found = {}
+    for site in sites:
+        changed = copy.deepcopy(model)
+        weight = changed.get_submodule(site).weight
+        assert isinstance(weight, nn.Parameter)
+        weight.copy_(round_weight(weight.flatten(1)).view_as(weight))
+        found[site] = max(kl_divergence(expected, changed(pixels)), 0.0)
+    return found
+
+
+def nothing_measured(block: Block, levers: Collection[str], multiple: int) -> BlockCosts:
+    """What may be done to a block, at no cost: for what is the least that it can be made to take."""
+    sizes = {
+        "key_dim": _smaller(block.attn.key_dim, multiple) if "qk" in levers and can_truncate(block.attn) else [],
+        "value_dim": _smaller(block.attn.value_dim, multiple) if "v" in levers else [],
+        "num_heads": _smaller(block.attn.num_heads, 1) if "heads" in levers else [],
+    }
+    free = torch.zeros(block.mlp.width + 1, dtype=torch.float64)
+    return BlockCosts(
+        BlockCurve(block.mlp.width, free, free) if "mlp" in levers else None,
+        {name: dict.fromkeys(found, 0.0) for name, found in sizes.items()},
+        {_present(block, group): 0.0 for group in INT4_GROUPS} if "int4" in levers else {},
+    )
+
+
+def _present(block: Block, group: Iterable[str]) -> tuple[str, ...]:
+    return tuple(path for path in group if path != "mlp.gate" or block.mlp.gate is not None)
