@@ -1,7 +1,7 @@
-"""What `compare_methods.py` compares: recipes of published methods and of this project, and one measured cell of each.
+"""Making and measuring the cells of `compare_methods.py`, by the package's own stages.
 
-A cell is one written file: how it was made, what it knows on every evaluation image, and what it weighs. Cells that
-differ in precision alone share the pruned model.
+A cell is one written file: what it knows on every evaluation image, and what it weighs. Cells that differ in precision
+alone share the pruned model.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from compare_recipes import STOCK, STOCK_RECIPES, TORCH, Task, Wanted
 from torch import nn
 
-from edgeflex_tflite import files, pipeline, steps
+from edgeflex_tflite import files, pipeline, serialize, steps
 from edgeflex_tflite.artifacts import InputSpec, MemoryCost
 from edgeflex_tflite.bundle.manifest import versions
 from edgeflex_tflite.data import CalibrationSet, Data, EvaluationSet, Preprocessing
@@ -29,62 +30,13 @@ from edgeflex_tflite.errors import UserError, VerificationError
 from edgeflex_tflite.lower.predict import memory_cost
 from edgeflex_tflite.planning import check_budget_possible
 from edgeflex_tflite.quiet import quiet
-from edgeflex_tflite.recipe import CHOICES, Recipe
+from edgeflex_tflite.recipe import Recipe
 from edgeflex_tflite.report.console import Console
-from edgeflex_tflite.resources import prunes
 from edgeflex_tflite.run import Design, Run, design_file
 from edgeflex_tflite.store import StageStore
 from edgeflex_tflite.verify.runner import file_input
 
-OURS = "ours"
-STOCK = "ai-edge-quantizer"
-METHODS: dict[str, dict[str, Any]] = {
-    "magnitude": {"prune_score": "magnitude", "compensate": "none", "allocation": "uniform", "refit": False},
-    "mean_abs": {"prune_score": "mean_abs", "compensate": "none", "allocation": "uniform", "refit": False},
-    "taylor": {"prune_score": "taylor", "compensate": "none", "allocation": "uniform", "refit": False},
-    "hessian": {"prune_score": "hessian", "compensate": "none", "allocation": "uniform", "refit": False},
-    "flap": {"prune_score": "flap", "compensate": "bias", "allocation": "uniform", "refit": False},
-    "corp": {"prune_score": "energy", "compensate": "ridge", "allocation": "uniform", "refit": False},
-    OURS: {},
-}
-"""What each method changes of the default recipe."""
-STOCK_RECIPES = {
-    "int8_dynamic": "dynamic_wi8_afp32",
-    "int8_static": "static_wi8_ai8",
-    "int4_dynamic": "dynamic_wi4_afp32",
-}
-"""ai-edge-quantizer's own recipe for each of our precisions that it has."""
-FLOATS = ("fp32", "fp16")
-TORCH = "fp32 torch"
-PRUNED_IN = "mixed"
-"""The precision whose bytes decide the widths of a model that is then written in several."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Wanted:
-    """One cell that is to be measured.
-
-    Attributes:
-        table: `cut` (a share of the MLPs), `dense` (nothing cut) or `budget` (a share of the FP32 model's memory).
-        method: one of `METHODS`, or `STOCK`.
-        amount: the share that is cut, or that may be left; None where nothing is cut.
-        precision: of the file.
-        draw: seed of the calibration images; 0 where the file does not depend on them.
-        recipe: how the file is made; of stock files, only the seed counts.
-    """
-
-    table: str
-    method: str
-    amount: float | None
-    precision: str
-    draw: int
-    recipe: Recipe
-
-    @property
-    def key(self) -> str:
-        """Of what the file is made with, apart from model and images."""
-        made = [self.method == STOCK, self.method == TORCH, self.precision, self.recipe.to_json(), self.draw]
-        return hashlib.sha256(json.dumps(made).encode()).hexdigest()
+CELLS_FILE = "cells.jsonl"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,74 +56,6 @@ class Cell:
     cost: MemoryCost | None
     cpu_seconds: dict[str, float]
     reason: str | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """Cells that share a pruned model, for one worker."""
-
-    cells: tuple[Wanted, ...]
-
-
-def depends_on_draw(recipe: Recipe) -> bool:
-    """Whether the file depends on which calibration images are drawn."""
-    blind = (recipe.prune_score, recipe.compensate, recipe.allocation, recipe.refit) == (
-        "magnitude", "none", "uniform", False,
-    )  # fmt: skip
-    return recipe.precision not in FLOATS or (prunes(recipe) and not blind)
-
-
-def cut_cells(
-    methods: Sequence[str], ratios: Sequence[float], precisions: Sequence[str], base: Recipe, draws: int
-) -> Iterator[Wanted]:
-    """Every method at every share of the MLPs."""
-    for method in methods:
-        for ratio in ratios:
-            recipe = base.replace(prune_ratio=ratio, **METHODS[method])
-            yield from _drawn("cut", method, ratio, recipe, precisions, draws)
-
-
-def dense_cells(precisions: Sequence[str], base: Recipe, draws: int) -> Iterator[Wanted]:
-    """Nothing cut: our precisions, and the stock ones of the same kind."""
-    yield from _drawn("dense", OURS, None, base, precisions, draws)
-    for precision in precisions:
-        if precision in STOCK_RECIPES:
-            for draw in range(draws if precision == "int8_static" else 1):
-                yield Wanted("dense", STOCK, None, precision, draw, base.replace(seed=draw))
-
-
-def budget_cells(budgets: Sequence[float], float_bytes: int, base: Recipe, draws: int) -> Iterator[Wanted]:
-    """Ours at shares of the FP32 model's weights and arena."""
-    for share in budgets:
-        recipe = base.replace(memory_budget_mb=round(share * float_bytes / 1e6, 6))
-        yield from _drawn("budget", OURS, share, recipe, (PRUNED_IN,), draws)
-
-
-def torch_cell(base: Recipe) -> Wanted:
-    """The FP32 torch model as it came, that everything is held against."""
-    return Wanted("dense", TORCH, None, "fp32", 0, base)
-
-
-def _drawn(
-    table: str, method: str, amount: float | None, recipe: Recipe, precisions: Sequence[str], draws: int
-) -> Iterator[Wanted]:
-    for draw in range(draws):
-        for precision in precisions:
-            if precision not in CHOICES["precision"]:
-                continue
-            made = recipe.replace(precision=precision, seed=draw)
-            if draw == 0 or depends_on_draw(made):
-                yield Wanted(table, method, amount, precision, draw, made)
-
-
-def tasks(cells: Sequence[Wanted]) -> list[Task]:
-    """Cells that share a pruned model together, those that take longest first."""
-    groups: dict[tuple, list[Wanted]] = {}
-    for cell in cells:
-        alone = cell.method in (STOCK, TORCH)
-        group = (cell.method, cell.recipe.replace(precision=PRUNED_IN), cell.precision if alone else None)
-        groups.setdefault(group, []).append(cell)
-    return sorted((Task(tuple(group)) for group in groups.values()), key=lambda task: -len(task.cells))
 
 
 class Bench:
@@ -196,21 +80,22 @@ class Bench:
     ) -> None:
         self.source, self.calibrations, self.evaluation = source, calibrations, evaluation
         self.preprocessing, self.folder, self.threads = preprocessing, folder, threads
+        self._weights = serialize.sha256_of_weights(source.state_dict())
         self._designs: dict[str, Design] = {}
 
-    def identity(self, weights_sha256: str, draw: int) -> dict[str, Any]:
+    def identity(self, draw: int) -> dict[str, Any]:
         """What a cell depends on besides its recipe."""
         return {
-            "weights": weights_sha256,
+            "weights": self._weights,
             "calibration": self.calibrations[draw].fingerprint,
             "evaluation": self.evaluation.fingerprint,
             "preprocessing": self.preprocessing.to_json(),
             "versions": versions(),
         }
 
-    def key(self, cell: Wanted, weights_sha256: str) -> str:
+    def key(self, cell: Wanted) -> str:
         """Of a cell on this bench."""
-        content = json.dumps([cell.key, self.identity(weights_sha256, cell.draw)], sort_keys=True)
+        content = json.dumps([cell.key, self.identity(cell.draw)], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
     def design(self, recipe: Recipe) -> Design:
@@ -223,15 +108,14 @@ class Bench:
         data = Data(self.calibrations[cell.draw], self.evaluation)
         return Run.of(self.design(cell.recipe), data, None, Console(quiet=True))
 
-    def measure(self, task: Task, keys: dict[Wanted, str]) -> None:
+    def measure(self, task: Task) -> None:
         """Make and measure the cells of a task, and note each as soon as it is finished."""
-        first = task.cells[0]
-        with pipeline.deterministic(first.draw, self.threads):
-            folder = self.folder / hashlib.sha256(keys[first].encode()).hexdigest()[:16]
+        folder = self.folder / self.key(task.shared)[:16]
+        with pipeline.deterministic(task.shared.draw, self.threads):
             stages = _Stages(folder)
             for cell in task.cells:
-                self.note(self._cell(cell, keys[cell], stages))
-            shutil.rmtree(folder, ignore_errors=True)
+                self.note(self._cell(cell, stages))
+        shutil.rmtree(folder, ignore_errors=True)
 
     def note(self, cell: Cell) -> None:
         """Append a finished cell, in one write."""
@@ -242,7 +126,8 @@ class Bench:
         finally:
             os.close(descriptor)
 
-    def _cell(self, cell: Wanted, key: str, stages: _Stages) -> Cell:
+    def _cell(self, cell: Wanted, stages: _Stages) -> Cell:
+        key = self.key(cell)
         make = {STOCK: self._stock, TORCH: self._torch}.get(cell.method, self._ours)
         try:
             evaluated, cost = make(cell, stages)
@@ -253,9 +138,10 @@ class Bench:
         return Cell(key, "".join("01"[int(hit)] for hit in hits), cost, stages.taken())
 
     def _ours(self, cell: Wanted, stages: _Stages) -> tuple[Path, MemoryCost]:
-        run = self.run(cell)
+        """`refit` tells methods of pruning apart; what rounds their weights is the same for all."""
+        run = self.run(dataclasses.replace(cell, recipe=cell.recipe.replace(refit=Recipe.refit)))
         check_budget_possible(run)
-        widths = self.run(dataclasses.replace(cell, recipe=cell.recipe.replace(precision=PRUNED_IN)))
+        widths = self.run(cell.pruned)
         planned = stages.run("plan", partial(steps.plan_step, widths))
         pruned = stages.run("prune", partial(steps.prune_step, widths, planned))
         scaled = stages.run(f"quantize {cell.precision}", partial(steps.quantize_step, run, pruned))
@@ -281,9 +167,6 @@ class Bench:
     def _torch(self, cell: Wanted, stages: _Stages) -> tuple[Path, MemoryCost]:
         run = self.run(cell)
         return stages.run("evaluate", partial(steps.evaluate_torch_step, run, self.source)), run.float_cost
-
-
-CELLS_FILE = "cells.jsonl"
 
 
 def finished_cells(folder: Path) -> dict[str, Cell]:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
+from compare_recipes import METHODS, budget_cells, cut_cells, dense_cells, tasks, torch_cell
 
 from edgeflex_tflite import cli
 from edgeflex_tflite.errors import UserError
@@ -28,10 +29,10 @@ from edgeflex_tflite.inputs import data_specs, define_input_flags, open_model, o
 from edgeflex_tflite.recipe import CHOICES, Recipe
 
 if TYPE_CHECKING:
-    from compare_cells import Bench, Task, Wanted
+    from compare_cells import Bench
+    from compare_recipes import Task
 
-METHODS = ("magnitude", "mean_abs", "taylor", "hessian", "flap", "corp", "ours")
-CUT_METHODS = ("magnitude", "mean_abs", "flap", "corp", "ours")
+DEFAULT_METHODS = ("magnitude", "mean_abs", "flap", "corp", "ours")
 CUT_PRECISIONS = ("fp32", "mixed", "int8_static")
 DENSE_PRECISIONS = ("fp32", "int8_dynamic", "mixed", "int8_static", "int4_dynamic")
 RATIOS, BUDGETS = ("0.25", "0.5", "0.7"), ("0.4", "0.25", "0.16", "0.12")
@@ -48,7 +49,7 @@ def define_flags(values: flags.FlagValues) -> None:
     def number(name: str, default: int, words: str) -> None:
         flags.DEFINE_integer(name, default, words, lower_bound=1, flag_values=values)
 
-    several("methods", CUT_METHODS, f"Ways of pruning, of {', '.join(METHODS)}.")
+    several("methods", DEFAULT_METHODS, f"Ways of pruning, of {', '.join(METHODS)}.")
     several("ratios", RATIOS, "Shares of the MLPs that each of them cuts.")
     several("cut_precisions", CUT_PRECISIONS, "Precisions that each pruned model is written in.")
     several("dense_precisions", DENSE_PRECISIONS, "Precisions of the model with nothing cut, ours and the stock ones.")
@@ -75,8 +76,6 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
     import compare_page as page
     from tqdm import tqdm
 
-    from edgeflex_tflite import serialize
-
     bench = open_bench(values)
     base = Recipe(
         calibration_samples=values.calibration_samples,
@@ -86,17 +85,16 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
     )
     float_bytes = bench.design(base).float_cost.total_bytes if budgets else 0
     wanted = [
-        cells.torch_cell(base),
-        *cells.dense_cells(values.dense_precisions, base, values.draws),
-        *cells.cut_cells(methods, ratios, values.cut_precisions, base, values.draws),
-        *cells.budget_cells(budgets, float_bytes, base, values.draws),
+        torch_cell(base),
+        *dense_cells(values.dense_precisions, base, values.draws),
+        *cut_cells(methods, ratios, values.cut_precisions, base, values.draws),
+        *budget_cells(budgets, float_bytes, base, values.draws),
     ]
-    weights = serialize.sha256_of_weights(bench.source.state_dict())
-    keys = {cell: bench.key(cell, weights) for cell in wanted}
+    keys = {cell: bench.key(cell) for cell in wanted}
     finished = cells.finished_cells(work)
     missing = [cell for cell in wanted if keys[cell] not in finished]
     with tqdm(total=len(wanted), initial=len(wanted) - len(missing), desc="compare", unit="cell") as bar:
-        work_off(values, cells.tasks(missing), keys, bar)
+        work_off(values, tasks(missing), bar)
     finished = cells.finished_cells(work)
     found = page.Comparison(
         cells={cell: finished[keys[cell]] for cell in wanted},
@@ -108,7 +106,7 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
             evaluation_images=len(bench.evaluation),
             calibration_images=values.calibration_samples,
             draws=values.draws,
-            versions=bench.identity(weights, 0)["versions"],
+            versions=bench.identity(0)["versions"],
         ),
     )
     for path in page.write(found, output):
@@ -117,25 +115,25 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
         print(page.differences(found))
 
 
-def work_off(values: flags.FlagValues, tasks: Sequence[Task], keys: dict[Wanted, str], bar: Any) -> None:
+def work_off(values: flags.FlagValues, work: Sequence[Task], bar: Any) -> None:
     """Do all tasks in worker processes. Ctrl-C ends them; what they have noted stays."""
     pool = ProcessPoolExecutor(
-        min(values.workers, max(1, len(tasks))),
+        min(values.workers, max(1, len(work))),
         multiprocessing.get_context("spawn"),
         initializer=_start_worker,
         initargs=(sys.argv,),
     )
     try:
-        futures = {pool.submit(_measure, task, {cell: keys[cell] for cell in task.cells}): task for task in tasks}
+        futures = {pool.submit(_measure, task): task for task in work}
         for future in as_completed(futures):
             future.result()
             bar.update(len(futures[future].cells))
     except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
         for worker in multiprocessing.active_children():
             worker.terminate()
         raise
-    pool.shutdown()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 _bench: list[Bench] = []
@@ -150,8 +148,8 @@ def _start_worker(arguments: list[str]) -> None:
     _bench.append(open_bench(values))
 
 
-def _measure(task: Task, keys: dict[Wanted, str]) -> None:
-    _bench[0].measure(task, keys)
+def _measure(task: Task) -> None:
+    _bench[0].measure(task)
 
 
 def open_bench(values: flags.FlagValues) -> Bench:

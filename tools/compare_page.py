@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from compare_cells import OURS, STOCK, STOCK_RECIPES, TORCH, Cell, Wanted
+from compare_cells import Cell
+from compare_recipes import OURS, STOCK, STOCK_RECIPES, TORCH, Wanted
 from numpy.typing import NDArray
 from tabulate import tabulate
 
@@ -141,8 +142,8 @@ def text(found: Comparison, rows: Sequence[Row]) -> str:
         f"{facts.model}: {torch.top1_percent[0]:.2f} % top-1 in FP32 torch on {facts.evaluation_images:,} images of "
         f"{facts.data}. Each figure is the accuracy that the written `.tflite` loses against it on the same images, in "
         f"percentage points: the mean over {facts.draws} draws of {facts.calibration_images} calibration images, and "
-        "the least and the greatest of them. What does not depend on the draw was made once. MB are 1,000,000 bytes; "
-        "arenas as TFLite plans them without a delegate.",
+        "the least and the greatest of them. Whatever pruned a model, this project quantizes it. What does not "
+        "depend on the draw was made once. MB are 1,000,000 bytes; arenas as TFLite plans them without a delegate.",
         *_section("MLPs cut to the same share", _cut_table(rows)),
         *_section("Nothing cut", _dense_table(rows, found.skipped)),
         *_section("Ours at a share of the FP32 model's weights and arena", _budget_table(rows, torch)),

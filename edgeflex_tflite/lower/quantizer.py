@@ -12,6 +12,7 @@ from ai_edge_quantizer import calibrator, qtyping, quantizer, recipe_manager
 from ai_edge_quantizer.utils import qsv_utils
 
 from edgeflex_tflite.artifacts import Dtype, PrecisionPlan
+from edgeflex_tflite.lower import flatbuffer
 from edgeflex_tflite.quiet import quiet
 
 SIGNATURE = "serving_default"
@@ -56,14 +57,24 @@ def _ranges(source: Path, work: quantizer.Quantizer, calibration: Iterable[np.nd
     """Smallest and largest value of every tensor over all calibration inputs.
 
     The library would average each image's extremes instead, and so clip those of most images: pixels of 255 and the
-    largest logits among them.
+    largest logits among them. The interpreter finds them by itself, several times as fast as from copies of all its
+    tensors; that way they come as `float64 [1]`, and the quantizer wants them in their tensor's type and rank.
     """
     recipe = recipe_manager.RecipeManager()
     recipe.load_quantization_recipe(work.get_quantization_recipe())
-    observer = calibrator.Calibrator(str(source), num_threads=threads, qsv_update_func=qsv_utils.min_max_update)
+    observer = calibrator.Calibrator(
+        str(source),
+        num_threads=threads,
+        mode=calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
+        qsv_update_func=qsv_utils.min_max_update,
+    )
     inputs = [{INPUT_NAME: image} for image in calibration]  # a list: the library goes through it twice
     observer.calibrate({SIGNATURE: inputs}, recipe)
-    return observer.get_model_qsvs()
+    ranks = {tensor.name.decode(): len(tensor.shape) for tensor in flatbuffer.read(source).subgraphs[0].tensors}
+    return {
+        name: {end: np.reshape(value, (1,) * ranks[name]).astype(np.float32) for end, value in found.items()}
+        for name, found in observer.get_model_qsvs().items()
+    }
 
 
 def recipe_entries(plan: PrecisionPlan, on_grid: bool = False) -> Iterator[tuple[str, str, Any, Any]]:

@@ -65,7 +65,7 @@ def error_curve(weight: Tensor, moments: Moments, order: Tensor, compensate: str
         L = torch.linalg.cholesky(sigma + ridge(sigma, moments.rows) * torch.eye(len(order), dtype=sigma.dtype))
         each = (W @ L).square().sum(0)
     else:
-        together = moments.covariance if compensate == "bias" else moments.second
+        together = {"bias": moments.covariance, "none": moments.second}[compensate]
         pairs = (W.T @ W) * together[order][:, order]
         each = 2 * pairs.tril(-1).sum(0) + pairs.diagonal()
     return torch.cat([torch.zeros(1, dtype=torch.float64), each.flip(0).cumsum(0)])

@@ -13,7 +13,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeflex_tflite.data import Data, Preprocessing, content_hash, data_fingerprint, make_data, open_source
+from edgeflex_tflite.data import (
+    Data,
+    Preprocessing,
+    content_hash,
+    data_fingerprint,
+    draw_calibration,
+    draw_evaluation,
+    make_data,
+    open_source,
+)
 from edgeflex_tflite.data.arrays import ArraySource
 from edgeflex_tflite.errors import UserError
 
@@ -159,6 +168,17 @@ def test_evaluation_subset_does_not_follow_the_calibration_size() -> None:
     data = of_contents(list(range(100)))
     one, two = (make(data, eval_samples=20, calibration_samples=samples) for samples in (3, 10))
     assert len(set(evaluated(one)) & set(evaluated(two))) >= 20 - 10
+
+
+def test_several_calibration_draws_can_share_their_evaluation_images() -> None:
+    source = of_contents(list(range(30)))
+    draws = [draw_calibration(source, PLAIN, 3, seed) for seed in range(3)]
+    assert len({drawn.fingerprint for drawn in draws}) == 3
+    excluded = frozenset().union(*(drawn.hashes for drawn in draws))
+    found = draw_evaluation(source, PLAIN, excluded, 10, seed=0)
+    assert len(found) == 10 and excluded.isdisjoint(found.hashes)
+    with pytest.raises(UserError, match=f"besides the {len(excluded)} that calibration has"):
+        draw_evaluation(source, PLAIN, excluded, 30, seed=0)
 
 
 def test_too_few_by_both_numbers() -> None:
