@@ -9,10 +9,11 @@ from pathlib import Path
 
 
 class Dtype(str, Enum):
-    """What the weights of a site are stored and computed in."""
+    """What a site is stored and computed in; INT16 is for activations alone."""
 
     FP32 = "FP32"
     FP16 = "FP16"
+    INT16 = "INT16"
     INT8 = "INT8"
     INT4 = "INT4"
 
@@ -23,7 +24,7 @@ class Dtype(str, Enum):
     @property
     def bits(self) -> int:
         """Of one weight."""
-        return {"FP32": 32, "FP16": 16, "INT8": 8, "INT4": 4}[self.value]
+        return {"FP32": 32, "FP16": 16, "INT16": 16, "INT8": 8, "INT4": 4}[self.value]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from edgeflex_tflite.artifacts import BlockCut, BlockShape, Dtype, MemoryCost, PrecisionPlan, PrunePlan
 from edgeflex_tflite.budget.allocate import Option, allocate
 from edgeflex_tflite.budget.curves import level_curve
-from edgeflex_tflite.budget.measure import BlockCosts, measure_blocks, measure_int8, nothing_measured
+from edgeflex_tflite.budget.measure import BlockCosts, Costs, measure_blocks, measure_int8, nothing_measured
 from edgeflex_tflite.budget.parts import parts_of
 from edgeflex_tflite.errors import UserError, VerificationError
 from edgeflex_tflite.lower.predict import block_bytes, linear_bytes
@@ -36,8 +36,9 @@ def check_budget_possible(run: Design) -> None:
     if budget is None:
         return
     levers = levers_of(run.recipe, run.precisions)
-    costs = [nothing_measured(block, levers, run.recipe.width_multiple) for block in run.dense.blocks]
-    parts = parts_of(run.dense, run.precisions, costs, _halves(run, levers), run.recipe.width_multiple)
+    blocks = tuple(nothing_measured(block, levers, run.recipe.width_multiple) for block in run.dense.blocks)
+    costs = Costs(blocks, dict.fromkeys(_halves(run), 0.0)).of(levers)
+    parts = parts_of(run.dense, run.precisions, costs, run.recipe.width_multiple)
     least = run.dense_cost.total_bytes - sum(
         options[0].bytes - min(option.bytes for option in options) for options in parts
     )
@@ -49,8 +50,13 @@ def check_budget_possible(run: Design) -> None:
         )
 
 
-def plan_pruning(run: Run) -> PrunePlan:
-    """What reaches the budget or the ratio at the least predicted loss; dense where nothing is asked for."""
+def plan_pruning(run: Run, costs: Costs | None = None) -> PrunePlan:
+    """What reaches the budget or the ratio at the least predicted loss; dense where nothing is asked for.
+
+    Args:
+        run: gives the recipe.
+        costs: as `measure` finds them for at least the levers that are needed; None: they are measured now.
+    """
     recipe, dense = run.recipe, run.dense_cost
     to_save = 0
     if recipe.memory_budget_bytes is not None:
@@ -59,33 +65,34 @@ def plan_pruning(run: Run) -> PrunePlan:
         cuts = tuple(BlockCut(width, width, 0.0, 0.0) for width in run.dense_widths)
         return PrunePlan(cuts, dense.weights_bytes, dense.arena_bytes)
     levers = levers_of(recipe, run.precisions)
-    costs, int8 = _costs(run, levers)
-    parts = parts_of(run.dense, run.precisions, costs, int8, recipe.width_multiple)
+    if recipe.allocation == "uniform":
+        costs = Costs(tuple(BlockCosts(level_curve(width), {}, {}) for width in run.dense_widths), {})
+    elif costs is None:
+        costs = measure(run, levers)
+    costs = costs.of(levers)
+    parts = parts_of(run.dense, run.precisions, costs, recipe.width_multiple)
     if recipe.prune_ratio:
-        mlps = parts[0 : 2 * len(costs) : 2]
+        mlps = parts[0 : 2 * len(run.dense.blocks) : 2]
         to_save = round(recipe.prune_ratio * sum(options[0].bytes for options in mlps))
     chosen = allocate(parts, sum(options[0].bytes for options in parts) - to_save)
-    return _plan(run, chosen, costs, recipe.allocation == "measured")
+    return _plan(run, chosen, costs.blocks, recipe.allocation == "measured")
 
 
-def _costs(run: Run, levers: Sequence[str]) -> tuple[list[BlockCosts], dict[str, float]]:
-    """Of every block, and of the FP16 sites outside of them as INT8."""
-    if run.recipe.allocation == "uniform":
-        return [BlockCosts(level_curve(width), {}, {}) for width in run.dense_widths], {}
+def measure(run: Run, levers: Sequence[str]) -> Costs:
+    """What the given levers cost on the calibration images."""
     tokens = run.calibration_tokens()
     from_loss: Sequence[Tensor | None] = [None] * len(run.dense.blocks)
     if run.recipe.needs_labels:
         from_loss = loss_scores(run.dense, tokens, run.calibration_labels(), run.recipe.prune_score)
-    costs = measure_blocks(run.dense, tokens, run.recipe, levers, from_loss, run.console.progress)
-    sites = _halves(run, levers)
-    return costs, measure_int8(run.dense, run.calibration_batches(), sites, run.recipe.probe_samples)
+    blocks = measure_blocks(run.dense, tokens, run.recipe, levers, from_loss, run.console.progress)
+    sites = _halves(run) if "fp16" in levers else []
+    return Costs(tuple(blocks), measure_int8(run.dense, run.calibration_batches(), sites, run.recipe.probe_samples))
 
 
-def _halves(run: Design, levers: Sequence[str]) -> dict[str, float]:
-    """FP16 sites outside the blocks that may become INT8, with nothing measured."""
+def _halves(run: Design) -> list[str]:
+    """FP16 sites outside the blocks, which may become INT8."""
     weights = run.precisions.weights.items()
-    outside = [site for site, found in weights if found.dtype is Dtype.FP16 and not site.startswith("blocks.")]
-    return dict.fromkeys(outside if "fp16" in levers else [], 0.0)
+    return [site for site, found in weights if found.dtype is Dtype.FP16 and not site.startswith("blocks.")]
 
 
 def _plan(run: Run, chosen: list[Option], costs: Sequence[BlockCosts], measured: bool) -> PrunePlan:

@@ -24,6 +24,7 @@ CHOICES = {
     "allocation": ("measured", "uniform"),
     "compensate": ("ridge", "bias", "none"),
     "rounding": ("gptq", "nearest"),
+    "stream": ("auto", "fp32", "int16", "int8"),
     "input_layout": ("nhwc", "nchw"),
     "input_range": ("0-255", "0-1", "normalized"),
 }
@@ -58,6 +59,8 @@ class Recipe:
         awq: search activation-aware scales for INT8 linears.
         fp16_sites, fp32_sites: regular expressions over site names; what they find is kept in that precision.
             `fp16_sites` has effect in `mixed` precision, `fp32_sites` in all.
+        stream: with static activations, what the residual stream and the norms that read it are computed in: `fp32`,
+            `int16` or `int8`; `auto`: `fp32` in `int8_static`, `int8` in `int8_full`.
         max_accuracy_drop: largest loss of top-1 against the FP32 torch model, in percentage points; None: any.
         calibration_samples: calibration images.
         eval_samples: evaluation images; None: all.
@@ -81,6 +84,7 @@ class Recipe:
     awq: bool = True
     fp16_sites: str = r"^(patch_embed|head)$"
     fp32_sites: str = ""
+    stream: str = "auto"
     max_accuracy_drop: float | None = None
     calibration_samples: int = 128
     eval_samples: int | None = None

@@ -85,7 +85,7 @@ def quantize_step(run: Run, pruned: Path, folder: Path) -> str:
         bits = {site: dtypes[site].bits for site in integer}
         model, groups = search(model, tokens, bits, dynamic, run.recipe.awq_tokens, run.console.progress)
     if integer:
-        tokens = run.calibration_tokens(run.recipe.mirror)
+        tokens = embed(model, run.calibration_batches())
         round_input = dict.fromkeys(integer, per_token) if plan.activations == "dynamic" else {}
         model, sites = round_weights(model, tokens, dtypes, run.recipe, round_input, run.console.progress)
     serialize.write_model(folder / "model.safetensors", model)

@@ -19,18 +19,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from compare_recipes import STOCK, STOCK_RECIPES, TORCH, Task, Wanted
+from compare_recipes import OURS, STOCK, STOCK_RECIPES, TORCH, Task, Wanted
 from torch import nn
 
 from edgeflex_tflite import files, pipeline, serialize, steps
 from edgeflex_tflite.artifacts import InputSpec, MemoryCost
+from edgeflex_tflite.budget.measure import Costs
 from edgeflex_tflite.bundle.manifest import versions
 from edgeflex_tflite.data import CalibrationSet, Data, EvaluationSet, Preprocessing
 from edgeflex_tflite.errors import UserError, VerificationError
 from edgeflex_tflite.lower.predict import memory_cost
-from edgeflex_tflite.planning import check_budget_possible
+from edgeflex_tflite.planning import check_budget_possible, measure, plan_pruning
 from edgeflex_tflite.quiet import quiet
-from edgeflex_tflite.recipe import Recipe
+from edgeflex_tflite.recipe import LEVERS, Recipe
 from edgeflex_tflite.report.console import Console
 from edgeflex_tflite.run import Design, Run, design_file
 from edgeflex_tflite.store import StageStore
@@ -82,6 +83,7 @@ class Bench:
         self.preprocessing, self.folder, self.threads = preprocessing, folder, threads
         self._weights = serialize.sha256_of_weights(source.state_dict())
         self._designs: dict[str, Design] = {}
+        self._costs: dict[int, Costs] = {}
 
     def identity(self, draw: int) -> dict[str, Any]:
         """What a cell depends on besides its recipe."""
@@ -103,6 +105,18 @@ class Bench:
         if recipe.precision not in self._designs:
             self._designs[recipe.precision] = design_file(self.source, self.preprocessing, recipe, self.threads)
         return dataclasses.replace(self._designs[recipe.precision], recipe=recipe)
+
+    def plan(self, cell: Wanted, folder: Path) -> str:
+        """The plan stage; what all levers cost is measured once for each draw."""
+        run = self.run(cell)
+        costs = None
+        if cell.method == OURS:
+            if cell.draw not in self._costs:
+                self._costs[cell.draw] = measure(run, LEVERS)
+            costs = self._costs[cell.draw]
+        plan = plan_pruning(run, costs)
+        files.write_json(folder / "plan.json", plan)
+        return f"{plan.predicted_bytes} bytes"
 
     def run(self, cell: Wanted) -> Run:
         data = Data(self.calibrations[cell.draw], self.evaluation)
@@ -138,11 +152,9 @@ class Bench:
         return Cell(key, "".join("01"[int(hit)] for hit in hits), cost, stages.taken())
 
     def _ours(self, cell: Wanted, stages: _Stages) -> tuple[Path, MemoryCost]:
-        """`refit` tells methods of pruning apart; what rounds their weights is the same for all."""
-        run = self.run(dataclasses.replace(cell, recipe=cell.recipe.replace(refit=Recipe.refit)))
+        run, widths = self.run(cell), self.run(cell.pruned)
         check_budget_possible(run)
-        widths = self.run(cell.pruned)
-        planned = stages.run("plan", partial(steps.plan_step, widths))
+        planned = stages.run("plan", partial(self.plan, cell.pruned))
         pruned = stages.run("prune", partial(steps.prune_step, widths, planned))
         scaled = stages.run(f"quantize {cell.precision}", partial(steps.quantize_step, run, pruned))
         lowered = stages.run(f"lower {cell.precision}", partial(steps.lower_step, run, scaled, version="comparison"))

@@ -12,14 +12,16 @@ from edgeflex_tflite.recipe import CHOICES, MEGABYTE, Recipe
 
 OURS = "ours"
 STOCK = "ai-edge-quantizer"
+PLAIN = {"refit": False, "rounding": "nearest", "awq": False}
+"""What the published methods of pruning do without."""
 METHODS: dict[str, dict[str, Any]] = {
-    "magnitude": {"prune_score": "magnitude", "compensate": "none", "allocation": "uniform", "refit": False},
-    "mean_abs": {"prune_score": "mean_abs", "compensate": "none", "allocation": "uniform", "refit": False},
-    "taylor": {"prune_score": "taylor", "compensate": "none", "allocation": "uniform", "refit": False},
-    "hessian": {"prune_score": "hessian", "compensate": "none", "allocation": "uniform", "refit": False},
-    "flap": {"prune_score": "flap", "compensate": "bias", "allocation": "uniform", "refit": False},
-    "corp": {"prune_score": "energy", "compensate": "ridge", "allocation": "uniform", "refit": False},
-    OURS: {},
+    "magnitude": {"prune_score": "magnitude", "compensate": "none", "allocation": "uniform", **PLAIN},
+    "mean_abs": {"prune_score": "mean_abs", "compensate": "none", "allocation": "uniform", **PLAIN},
+    "taylor": {"prune_score": "taylor", "compensate": "none", "allocation": "uniform", **PLAIN},
+    "hessian": {"prune_score": "hessian", "compensate": "none", "allocation": "uniform", **PLAIN},
+    "flap": {"prune_score": "flap", "compensate": "bias", "allocation": "uniform", **PLAIN},
+    "corp": {"prune_score": "energy", "compensate": "ridge", "allocation": "uniform", **PLAIN},
+    OURS: {"mirror": True},
 }
 """What each method changes of the default recipe."""
 STOCK_RECIPES = {
@@ -92,11 +94,13 @@ def depends_on_draw(recipe: Recipe) -> bool:
 def cut_cells(
     methods: Sequence[str], ratios: Sequence[float], precisions: Sequence[str], base: Recipe, draws: int
 ) -> Iterator[Wanted]:
-    """Every method at every share of the MLPs."""
+    """Every method at every share of the MLPs; integer files of the others for the first draw alone."""
     for method in methods:
         for ratio in ratios:
             recipe = base.replace(prune_ratio=ratio, **METHODS[method])
-            yield from _drawn("cut", method, ratio, recipe, precisions, draws)
+            for precision in precisions:
+                several = method == OURS or precision in FLOATS
+                yield from _drawn("cut", method, ratio, recipe, [precision], draws if several else 1)
 
 
 def dense_cells(precisions: Sequence[str], base: Recipe, draws: int) -> Iterator[Wanted]:
@@ -111,7 +115,7 @@ def dense_cells(precisions: Sequence[str], base: Recipe, draws: int) -> Iterator
 def budget_cells(budgets: Sequence[float], float_bytes: int, base: Recipe, draws: int) -> Iterator[Wanted]:
     """Ours at shares of the FP32 model's weights and arena."""
     for share in budgets:
-        recipe = base.replace(memory_budget_mb=round(share * float_bytes / MEGABYTE, 6))
+        recipe = base.replace(memory_budget_mb=round(share * float_bytes / MEGABYTE, 6), **METHODS[OURS])
         yield from _drawn("budget", OURS, share, recipe, (PRUNED_IN,), draws)
 
 
@@ -137,4 +141,6 @@ def tasks(cells: Sequence[Wanted]) -> list[Task]:
     groups: dict[Wanted, list[Wanted]] = {}
     for cell in cells:
         groups.setdefault(cell.pruned, []).append(cell)
-    return sorted((Task(tuple(group)) for group in groups.values()), key=lambda task: -len(task.cells))
+    return sorted(
+        (Task(tuple(group)) for group in groups.values()), key=lambda task: (task.shared.draw, -len(task.cells))
+    )

@@ -59,6 +59,34 @@ class BlockCosts:
     int4: dict[tuple[str, ...], float]
 
 
+@dataclasses.dataclass(frozen=True)
+class Costs:
+    """KL divergence of the logits for whatever may be done to a model.
+
+    Attributes:
+        blocks: of each block.
+        int8: of each FP16 site outside the blocks, when it becomes INT8.
+    """
+
+    blocks: tuple[BlockCosts, ...]
+    int8: dict[str, float]
+
+    def of(self, levers: Collection[str]) -> Costs:
+        """Those of some levers alone."""
+        names = {"key_dim": "qk", "value_dim": "v", "num_heads": "heads"}
+        return Costs(
+            tuple(
+                BlockCosts(
+                    cost.mlp if "mlp" in levers else None,
+                    {name: found for name, found in cost.sizes.items() if names[name] in levers},
+                    cost.int4 if "int4" in levers else {},
+                )
+                for cost in self.blocks
+            ),
+            self.int8 if "fp16" in levers else {},
+        )
+
+
 def measure_blocks(
     model: EdgeViT,
     tokens: Tokens,

@@ -10,7 +10,7 @@ from torch import nn
 
 from edgeflex_tflite.artifacts import BlockShape, Dtype, PrecisionPlan
 from edgeflex_tflite.budget.allocate import Option
-from edgeflex_tflite.budget.measure import INT4_GROUPS, BlockCosts
+from edgeflex_tflite.budget.measure import INT4_GROUPS, BlockCosts, Costs
 from edgeflex_tflite.lower.predict import linear_bytes, linear_sizes
 from edgeflex_tflite.models.edge import EdgeViT
 from edgeflex_tflite.models.sites import weight_sites
@@ -20,20 +20,17 @@ MLP = tuple(path for group in INT4_GROUPS for path in group if path.startswith("
 SIZES = ("num_heads", "key_dim", "value_dim")
 
 
-def parts_of(
-    model: EdgeViT, plan: PrecisionPlan, costs: Sequence[BlockCosts], int8: Mapping[str, float], multiple: int
-) -> list[list[Option]]:
+def parts_of(model: EdgeViT, plan: PrecisionPlan, costs: Costs, multiple: int) -> list[list[Option]]:
     """Every part's options; the first of each is the dense one in the planned precisions.
 
     Args:
         model: dense.
         plan: precision of every site.
-        costs: what may be done to each block, and what it costs.
-        int8: FP16 sites outside the blocks that may become INT8, with the divergence of each.
+        costs: what may be done, and what it costs.
         multiple: what widths are multiples of.
     """
     parts = []
-    for index, (block, cost) in enumerate(zip(model.blocks, costs, strict=True)):
+    for index, (block, cost) in enumerate(zip(model.blocks, costs.blocks, strict=True)):
         shape, prefix = block.shape, f"blocks.{index}"
         channels = block.attn.proj.out_features
         paths = {path: plan.weights[f"{prefix}.{path}"].dtype for path in (*ATTENTION, *MLP) if _has(block, path)}
@@ -42,7 +39,7 @@ def parts_of(
         attention = list(_attentions(shape, cost))
         parts.append(option.options(MLP, shape, mlp, cost))
         parts.append(option.options(ATTENTION, shape, attention, cost))
-    for site, divergence in int8.items():
+    for site, divergence in costs.int8.items():
         weight = weight_sites(model)[site].weight
         assert isinstance(weight, nn.Parameter)
         out, inside = len(weight), weight[0].numel()

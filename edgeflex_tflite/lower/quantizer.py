@@ -92,6 +92,8 @@ def recipe_entries(plan: PrecisionPlan, on_grid: bool = False) -> Iterator[tuple
             yield _site_regex(site), ALL, None, NOT_QUANTIZED
             for operation in WEIGHTED_OPERATORS:
                 yield _site_regex(site), operation, _half_config(), FLOAT_CASTING
+        elif precision.dtype is Dtype.INT16:
+            yield _site_regex(site), ALL, _integer_config(plan, Dtype.INT8, activation_bits=16), MIN_MAX
         elif site in plan.weights:
             config = _integer_config(plan, precision.dtype)
             yield _site_regex(site), qtyping.TFLOperationName.FULLY_CONNECTED, config, algorithm
@@ -102,9 +104,9 @@ def _site_regex(site: str) -> str:
     return f"^{re.escape(site)};"
 
 
-def _integer_config(plan: PrecisionPlan, weights: Dtype) -> qtyping.OpQuantizationConfig:
-    """INT8 activations, by calibration or at run time, and symmetric weights with a scale per output channel."""
-    static = qtyping.TensorQuantizationConfig(num_bits=8, symmetric=False)
+def _integer_config(plan: PrecisionPlan, weights: Dtype, activation_bits: int = 8) -> qtyping.OpQuantizationConfig:
+    """Integer activations, by calibration or at run time, and symmetric weights with a scale per output channel."""
+    static = qtyping.TensorQuantizationConfig(num_bits=activation_bits, symmetric=activation_bits > 8)
     return qtyping.OpQuantizationConfig(
         activation_tensor_config=static if plan.activations == "static" else None,
         weight_tensor_config=qtyping.TensorQuantizationConfig(

@@ -19,6 +19,10 @@ WEIGHTS_BY_PRECISION = {
     "int8_full": (Dtype.INT8, "precision int8_full"),
 }
 PATCH_EMBED = "patch_embed"
+STREAM_SITES = r"norm|^blocks\.\d+$"
+"""Norms, and the residual additions."""
+ENDS = r"^(model|head)$"
+"""The assembly of the tokens, and the head."""
 ACTIVATIONS = {
     "mixed": "dynamic",
     "int8_dynamic": "dynamic",
@@ -32,7 +36,7 @@ def plan_precision(recipe: Recipe, weights: Iterable[str], compute: Iterable[str
     """Decide every site's precision.
 
     Args:
-        recipe: gives `precision`, `fp16_sites` and `fp32_sites`.
+        recipe: gives `precision`, `fp16_sites`, `fp32_sites` and `stream`.
         weights: names of sites with a weight matrix or kernel.
         compute: names of the other sites.
 
@@ -44,8 +48,10 @@ def plan_precision(recipe: Recipe, weights: Iterable[str], compute: Iterable[str
     _check_found(recipe, weights, compute, activations)
     base, reason = WEIGHTS_BY_PRECISION[recipe.precision]
     other = SitePrecision(base, reason) if activations == "static" else SitePrecision(Dtype.FP32, "computed in float")
+    stream = _stream(recipe) if activations == "static" else {}
     of_weights = {site: _exception(recipe, site) or _whole_bytes(site, base, reason) for site in weights}
-    of_compute = {site: _kept_in_fp32(recipe, site) or other for site in compute}
+    of_compute = {site: _kept_in_fp32(recipe, site) or _matching(stream, site) or other for site in compute}
+    of_weights |= {site: found for site in weights if (found := _matching(stream, site))}
     any_integer = any(found.dtype.is_integer for found in [*of_weights.values(), *of_compute.values()])
     return PrecisionPlan(
         weights=of_weights,
@@ -53,6 +59,25 @@ def plan_precision(recipe: Recipe, weights: Iterable[str], compute: Iterable[str
         activations=activations if any_integer else None,
         integer_io=recipe.precision == "int8_full",
     )
+
+
+def _stream(recipe: Recipe) -> dict[str, SitePrecision]:
+    """Regular expressions over sites of the residual stream, and what those sites are in."""
+    stream = (
+        {"int8_static": "fp32", "int8_full": "int8"}[recipe.precision] if recipe.stream == "auto" else recipe.stream
+    )
+    if stream == "fp32" and recipe.precision == "int8_full":
+        raise UserError("stream is fp32 and precision int8_full: the one has floats inside, the other has not")
+    if stream == "int8":
+        return {}
+    reason = f"stream {stream}: sums of many blocks, and their squares in a norm, do not fit 8 bits"
+    if stream == "int16":
+        return {STREAM_SITES: SitePrecision(Dtype.INT16, reason)}
+    return {STREAM_SITES: SitePrecision(Dtype.FP32, reason), ENDS: SitePrecision(Dtype.FP32, "logits in float")}
+
+
+def _matching(found: dict[str, SitePrecision], site: str) -> SitePrecision | None:
+    return next((precision for regex, precision in found.items() if re.search(regex, site)), None)
 
 
 def _whole_bytes(site: str, base: Dtype, reason: str) -> SitePrecision:

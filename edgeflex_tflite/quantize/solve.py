@@ -60,7 +60,8 @@ def round_weights(
                 found.append(RoundedSite(site, dtypes[site], *cost))
             with torch.no_grad():
                 linear.weight.copy_(chosen)
-                linear.bias.copy_(stage.regression.bias(chosen, reader))
+                if recipe.refit:
+                    linear.bias.copy_(stage.regression.bias(chosen, reader))
 
     walk(model, rounded, tokens, treat, progress, "round weights")
     for site, linear in weight_sites(rounded).items():
