@@ -102,6 +102,21 @@ class BlockCut:
 
 
 @dataclasses.dataclass(frozen=True)
+class Sensitivity:
+    """What one change alone does to the logits of the dense model.
+
+    Attributes:
+        block: number of the block that is changed; None outside of the blocks.
+        change: in words.
+        divergence: KL divergence of the logits, in nats.
+    """
+
+    block: int | None
+    change: str
+    divergence: float
+
+
+@dataclasses.dataclass(frozen=True)
 class PrunePlan:
     """One `BlockCut` a block, front to back, and the bytes that the plan is predicted to need.
 
@@ -109,6 +124,8 @@ class PrunePlan:
         dtypes: of the sites whose precision the budget has lowered.
         predicted_divergence: KL divergence of the logits that the allocation expects of the whole plan, in nats; None
             where it measures nothing.
+        points_per_nat: top-1 that is expected to be lost for each nat of divergence, in percentage points.
+        sensitivities: what was measured.
     """
 
     cuts: tuple[BlockCut, ...]
@@ -116,6 +133,8 @@ class PrunePlan:
     predicted_arena_bytes: int
     dtypes: dict[str, Dtype] = dataclasses.field(default_factory=dict)
     predicted_divergence: float | None = None
+    points_per_nat: float | None = None
+    sensitivities: tuple[Sensitivity, ...] = ()
 
     @property
     def is_cut(self) -> bool:
@@ -257,6 +276,7 @@ class Metrics:
             the written file, on the same images. `pruned` is None where nothing was pruned.
         drop_points: top-1 of `dense` minus top-1 of `file`, in percentage points, with its 95 % interval over pairs.
         agreement_percent: share of images on which file and dense model name the same class.
+        divergence: KL divergence of the file's logits from the dense model's, mean over the images, in nats.
         parity: the lowered graph before quantization against torch.
         memory: of the written file.
         dense_memory: of the FP32 file of the model as it came, predicted from a two-block file.
@@ -270,6 +290,7 @@ class Metrics:
     drop_low_points: float
     drop_high_points: float
     agreement_percent: float
+    divergence: float
     parity: Parity
     memory: MemoryCost
     dense_memory: MemoryCost

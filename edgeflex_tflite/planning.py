@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from edgeflex_tflite.artifacts import BlockCut, BlockShape, Dtype, MemoryCost, PrecisionPlan, PrunePlan
-from edgeflex_tflite.budget.allocate import Option, allocate
+from edgeflex_tflite.budget.allocate import Option, allocate, smallest
 from edgeflex_tflite.budget.curves import level_curve
 from edgeflex_tflite.budget.measure import BlockCosts, Costs, measure_blocks, measure_int8, nothing_measured
 from edgeflex_tflite.budget.parts import parts_of
@@ -20,6 +20,10 @@ from edgeflex_tflite.models.sites import weight_sites
 from edgeflex_tflite.prune.gradients import loss_scores
 from edgeflex_tflite.recipe import MEGABYTE, Recipe
 from edgeflex_tflite.run import Design, Run
+
+SPENT_SHARE = 0.5
+"""Of the accuracy that may be lost, what the plan spends; predictions of single changes add up only roughly."""
+TINY = 1e-12
 
 
 def levers_of(recipe: Recipe, plan: PrecisionPlan) -> tuple[str, ...]:
@@ -61,7 +65,7 @@ def plan_pruning(run: Run, costs: Costs | None = None) -> PrunePlan:
     to_save = 0
     if recipe.memory_budget_bytes is not None:
         to_save = max(0, dense.total_bytes - recipe.memory_budget_bytes)
-    if to_save == 0 and not recipe.prune_ratio:
+    if to_save == 0 and not recipe.prune_ratio and not recipe.spends_accuracy:
         cuts = tuple(BlockCut(width, width, 0.0, 0.0) for width in run.dense_widths)
         return PrunePlan(cuts, dense.weights_bytes, dense.arena_bytes)
     levers = levers_of(recipe, run.precisions)
@@ -70,12 +74,19 @@ def plan_pruning(run: Run, costs: Costs | None = None) -> PrunePlan:
     elif costs is None:
         costs = measure(run, levers)
     costs = costs.of(levers)
+    return _plan(run, _chosen(run, costs, to_save), costs, recipe.allocation == "measured")
+
+
+def _chosen(run: Run, costs: Costs, to_save: int) -> list[Option]:
+    recipe = run.recipe
     parts = parts_of(run.dense, run.precisions, costs, recipe.width_multiple)
+    if recipe.spends_accuracy:
+        assert recipe.max_accuracy_drop is not None
+        return smallest(parts, SPENT_SHARE * recipe.max_accuracy_drop / max(costs.points_per_nat, TINY))
     if recipe.prune_ratio:
         mlps = parts[0 : 2 * len(run.dense.blocks) : 2]
         to_save = round(recipe.prune_ratio * sum(options[0].bytes for options in mlps))
-    chosen = allocate(parts, sum(options[0].bytes for options in parts) - to_save)
-    return _plan(run, chosen, costs.blocks, recipe.allocation == "measured")
+    return allocate(parts, sum(options[0].bytes for options in parts) - to_save)
 
 
 def measure(run: Run, levers: Sequence[str]) -> Costs:
@@ -84,9 +95,12 @@ def measure(run: Run, levers: Sequence[str]) -> Costs:
     from_loss: Sequence[Tensor | None] = [None] * len(run.dense.blocks)
     if run.recipe.needs_labels:
         from_loss = loss_scores(run.dense, tokens, run.calibration_labels(), run.recipe.prune_score)
-    blocks = measure_blocks(run.dense, tokens, run.recipe, levers, from_loss, run.console.progress)
+    found = measure_blocks(run.dense, tokens, run.recipe, levers, from_loss, run.console.progress)
     sites = _halves(run) if "fp16" in levers else []
-    return Costs(tuple(blocks), measure_int8(run.dense, run.calibration_batches(), sites, run.recipe.probe_samples))
+    int8 = measure_int8(run.dense, run.calibration_batches(), sites, run.recipe.probe_samples)
+    named = tuple(dataclasses.replace(each, change=f"{each.change} INT8") for each in int8)
+    divergences = {site.change: site.divergence for site in int8}
+    return dataclasses.replace(found, int8=divergences, sensitivities=found.sensitivities + named)
 
 
 def _halves(run: Design) -> list[str]:
@@ -95,9 +109,9 @@ def _halves(run: Design) -> list[str]:
     return [site for site, found in weights if found.dtype is Dtype.FP16 and not site.startswith("blocks.")]
 
 
-def _plan(run: Run, chosen: list[Option], costs: Sequence[BlockCosts], measured: bool) -> PrunePlan:
+def _plan(run: Run, chosen: list[Option], costs: Costs, measured: bool) -> PrunePlan:
     cuts = []
-    for index, (block, cost) in enumerate(zip(run.dense.blocks, costs, strict=True)):
+    for index, (block, cost) in enumerate(zip(run.dense.blocks, costs.blocks, strict=True)):
         pair = chosen[2 * index : 2 * index + 2]
         shape = dataclasses.replace(block.shape, **pair[0].sizes, **pair[1].sizes)
         loss = sum(option.divergence for option in pair) if measured else None
@@ -108,7 +122,15 @@ def _plan(run: Run, chosen: list[Option], costs: Sequence[BlockCosts], measured:
     weights, arena = _saved(run, [cut.shape or cut.width for cut in cuts], dtypes)
     total = sum(option.divergence for option in chosen) if measured else None
     dense = run.dense_cost
-    return PrunePlan(tuple(cuts), dense.weights_bytes - weights, dense.arena_bytes - arena, dtypes, total)
+    return PrunePlan(
+        tuple(cuts),
+        dense.weights_bytes - weights,
+        dense.arena_bytes - arena,
+        dtypes,
+        total,
+        costs.points_per_nat if measured else None,
+        costs.sensitivities,
+    )
 
 
 def _saved(run: Design, shapes: Sequence[int | BlockShape], dtypes: dict[str, Dtype]) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from torch import nn
 
 from edgeflex_tflite import files, serialize
 from edgeflex_tflite.artifacts import AwqGroup, MemoryCost, Metrics, PrecisionPlan, PrunePlan, RoundedSite
+from edgeflex_tflite.budget.measure import kl_divergence
 from edgeflex_tflite.errors import VerificationError
 from edgeflex_tflite.lower import flatbuffer
 from edgeflex_tflite.lower.export import export_float
@@ -183,6 +184,7 @@ def verify_step(
         drop_low_points=low,
         drop_high_points=high,
         agreement_percent=100 * float((dense_logits.argmax(1) == file_logits.argmax(1)).mean()),
+        divergence=kl_divergence(torch.from_numpy(dense_logits), torch.from_numpy(file_logits)),
         parity=parity,
         memory=files.read_json(lowered / "memory.json", MemoryCost),
         dense_memory=run.float_cost,

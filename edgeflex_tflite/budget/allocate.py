@@ -7,7 +7,7 @@ takes option o, minimize `sum d_po x_po` subject to `sum b_po x_po <= limit` and
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,33 +50,46 @@ def not_dominated(options: Iterable[Option]) -> list[Option]:
 
 
 def allocate(parts: Sequence[Sequence[Option]], limit_bytes: int) -> list[Option]:
-    """For each part the option to take.
+    """For each part the option to take, so that the least is lost within `limit_bytes`.
 
     Raises:
         UserError: even the smallest options take more.
     """
     least = sum(min(option.bytes for option in options) for options in parts)
     if least > limit_bytes:
-        raise UserError(
-            f"the parts that may be cut take {least:,} bytes at least, and {limit_bytes:,} are left for them"
-        )
+        raise UserError(f"what may be changed takes {least:,} bytes at least, and {limit_bytes:,} are left for it")
     candidates = [not_dominated(options) for options in parts]
+    return _solve(candidates, lambda option: option.divergence, lambda option: option.bytes, limit_bytes)
+
+
+def smallest(parts: Sequence[Sequence[Option]], limit_divergence: float) -> list[Option]:
+    """For each part the option to take, so that bytes are fewest while divergences add up to the limit at most.
+
+    There is always one, since every part has an option that changes nothing.
+    """
+    candidates = [not_dominated(options) for options in parts]
+    return _solve(candidates, lambda option: option.bytes, lambda option: option.divergence, limit_divergence)
+
+
+Measure = Callable[[Option], float]
+
+
+def _solve(candidates: list[list[Option]], cost: Measure, use: Measure, limit: float) -> list[Option]:
+    """One option of each part: the least sum of costs while the sum of uses keeps to the limit."""
     flat = [(part, option) for part, options in enumerate(candidates) for option in options]
-    sizes = np.array([option.bytes for _, option in flat], dtype=float)
-    losses = np.array([option.divergence for _, option in flat])
+    costs = np.array([cost(option) for _, option in flat], dtype=float)
+    uses = np.array([use(option) for _, option in flat], dtype=float)
+    scale = max(limit, np.finfo(float).tiny)
     one_each = sparse.csr_array((np.ones(len(flat)), ([part for part, _ in flat], range(len(flat)))))
     found = milp(
-        losses / max(losses.max(), np.finfo(float).tiny),
+        costs / max(costs.max(), np.finfo(float).tiny),
         integrality=np.ones(len(flat)),
-        bounds=Bounds(0, 1),
-        constraints=[
-            LinearConstraint(one_each, 1, 1),
-            LinearConstraint(sizes[None] / limit_bytes, ub=1) if limit_bytes else LinearConstraint(sizes[None], ub=0),
-        ],
+        bounds=Bounds(0, np.where(uses <= limit, 1, 0)),
+        constraints=[LinearConstraint(one_each, 1, 1), LinearConstraint(np.minimum(uses / scale, 2)[None], ub=1)],
         options={"mip_rel_gap": RELATIVE_GAP, "time_limit": SECONDS},
     )
     assert found.x is not None, found.message
-    return _within(candidates, _chosen(candidates, found.x), limit_bytes)
+    return _within(candidates, _chosen(candidates, found.x), cost, use, limit)
 
 
 def _chosen(candidates: list[list[Option]], x: np.ndarray[Any, Any]) -> list[Option]:
@@ -84,16 +97,18 @@ def _chosen(candidates: list[list[Option]], x: np.ndarray[Any, Any]) -> list[Opt
     return [options[int(values.argmax())] for options, values in zip(candidates, np.split(x, ends), strict=True)]
 
 
-def _within(candidates: list[list[Option]], chosen: list[Option], limit_bytes: int) -> list[Option]:
-    """The solver holds the limit up to its tolerance: take smaller options, those that lose least, until it holds."""
+def _within(
+    candidates: list[list[Option]], chosen: list[Option], cost: Measure, use: Measure, limit: float
+) -> list[Option]:
+    """The solver keeps to the limit up to its tolerance: take what uses less, and costs least, until it is kept."""
     chosen = list(chosen)
-    while sum(option.bytes for option in chosen) > limit_bytes:
-        smaller = [
-            (other.divergence - chosen[part].divergence, part, other)
+    while sum(map(use, chosen)) > limit:
+        steps = [
+            (cost(other) - cost(chosen[part]), part, other)
             for part, options in enumerate(candidates)
             for other in options
-            if other.bytes < chosen[part].bytes
+            if use(other) < use(chosen[part])
         ]
-        _, part, other = min(smaller, key=lambda step: step[:2])
+        _, part, other = min(steps, key=lambda step: step[:2])
         chosen[part] = other
     return chosen

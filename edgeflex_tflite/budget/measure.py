@@ -11,10 +11,12 @@ import dataclasses
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgeflex_tflite.artifacts import Sensitivity
 from edgeflex_tflite.budget.curves import BlockCurve, divergence_curve, relative
 from edgeflex_tflite.models.edge import Attention, Block, EdgeViT, Mlp
 from edgeflex_tflite.profiling.blocks import Progress, Tokens, advance, logits_from, mlp_inputs, no_progress, subset
@@ -39,7 +41,13 @@ from edgeflex_tflite.recipe import Recipe
 
 PROBE_RATIOS = (0.25, 0.5, 0.65, 0.8, 0.9, 0.97)
 """Shares of a block's neurons that are cut to see what the logits make of it."""
-INT4_GROUPS = (("attn.q", "attn.k", "attn.v"), ("attn.proj",), ("mlp.fc1", "mlp.gate"), ("mlp.fc2",))
+INT4_NAMES = {
+    ("attn.q", "attn.k", "attn.v"): "qkv",
+    ("attn.proj",): "proj",
+    ("mlp.fc1", "mlp.gate"): "fc1",
+    ("mlp.fc2",): "fc2",
+}
+INT4_GROUPS = tuple(INT4_NAMES)
 """Linears of a block that become INT4 together."""
 TINY = torch.finfo(torch.float64).tiny
 
@@ -66,16 +74,21 @@ class Costs:
     Attributes:
         blocks: of each block.
         int8: of each FP16 site outside the blocks, when it becomes INT8.
+        points_per_nat: top-1 that a divergence is expected to cost, by all that was measured.
+        sensitivities: all that was measured.
     """
 
     blocks: tuple[BlockCosts, ...]
     int8: dict[str, float]
+    points_per_nat: float = 0.0
+    sensitivities: tuple[Sensitivity, ...] = ()
 
     def of(self, levers: Collection[str]) -> Costs:
         """Those of some levers alone."""
         names = {"key_dim": "qk", "value_dim": "v", "num_heads": "heads"}
-        return Costs(
-            tuple(
+        return dataclasses.replace(
+            self,
+            blocks=tuple(
                 BlockCosts(
                     cost.mlp if "mlp" in levers else None,
                     {name: found for name, found in cost.sizes.items() if names[name] in levers},
@@ -83,7 +96,7 @@ class Costs:
                 )
                 for cost in self.blocks
             ),
-            self.int8 if "fp16" in levers else {},
+            int8=self.int8 if "fp16" in levers else {},
         )
 
 
@@ -94,7 +107,7 @@ def measure_blocks(
     levers: Collection[str],
     from_loss: Sequence[Tensor | None],
     progress: Progress = no_progress,
-) -> list[BlockCosts]:
+) -> Costs:
     """One pass over the dense model: the costs of every block.
 
     Args:
@@ -106,53 +119,86 @@ def measure_blocks(
 
     Memory: one block's second moments, `float64 [p, p]`, beside the model and the tokens.
     """
-    expected = logits_from(model, 0, subset(tokens, recipe.probe_samples))
+    probe = Probe(logits_from(model, 0, subset(tokens, recipe.probe_samples)))
     found = []
     for index, block in enumerate(progress(model.blocks, "measure blocks")):
-        probe = _Probe(model, index, subset(tokens, recipe.probe_samples), expected)
-        hidden = context = None
-        mlp, sizes = None, {}
-        if "mlp" in levers or "int4" in levers:
-            hidden = HiddenMoments(hidden for _, hidden in mlp_inputs(block, tokens))
-        if {"v", "heads", "int4"} & set(levers):
-            context = context_moments(block.attn, _normed(block, tokens))
-        if "mlp" in levers:
-            assert hidden is not None
-            mlp = _mlp_curve(block, hidden, recipe, from_loss[index], probe)
-        if "qk" in levers and can_truncate(block.attn):
-            sizes["key_dim"] = _key_costs(block, tokens, recipe.width_multiple, probe)
-        if "v" in levers:
-            sizes["value_dim"] = _value_costs(block, context, recipe.width_multiple, probe)
-        if "heads" in levers:
-            sizes["num_heads"] = _head_costs(block, context, probe)
-        int4 = _int4_costs(block, tokens, context, hidden, probe) if "int4" in levers else {}
-        found.append(BlockCosts(mlp, sizes, int4))
+        rest = _Rest(model, index, subset(tokens, recipe.probe_samples), probe)
+        found.append(_block_costs(block, tokens, recipe, levers, from_loss[index], rest))
         tokens = advance(block, tokens)
-    return found
+    return Costs(tuple(found), {}, probe.points_per_nat, tuple(probe.found))
+
+
+def _block_costs(
+    block: Block, tokens: Tokens, recipe: Recipe, levers: Collection[str], from_loss: Tensor | None, rest: _Rest
+) -> BlockCosts:
+    hidden = context = None
+    mlp, sizes = None, {}
+    if "mlp" in levers or "int4" in levers:
+        hidden = HiddenMoments(hidden for _, hidden in mlp_inputs(block, tokens))
+    if {"v", "heads", "int4"} & set(levers):
+        context = context_moments(block.attn, _normed(block, tokens))
+    if "mlp" in levers:
+        assert hidden is not None
+        mlp = _mlp_curve(block, hidden, recipe, from_loss, rest)
+    if "qk" in levers and can_truncate(block.attn):
+        sizes["key_dim"] = _key_costs(block, tokens, recipe.width_multiple, rest)
+    if "v" in levers:
+        sizes["value_dim"] = _value_costs(block, context, recipe.width_multiple, rest)
+    if "heads" in levers:
+        sizes["num_heads"] = _head_costs(block, context, rest)
+    int4 = _int4_costs(block, tokens, context, hidden, rest) if "int4" in levers else {}
+    return BlockCosts(mlp, sizes, int4)
+
+
+class Probe:
+    """Holds other logits of the probe images against the dense model's.
+
+    Attributes:
+        found: the divergence of each change that was tried.
+    """
+
+    def __init__(self, expected: Tensor) -> None:
+        self.expected = expected
+        self.found: list[Sensitivity] = []
+        self._points: list[float] = []
+
+    def __call__(self, actual: Tensor, block: int | None, change: str) -> float:
+        divergence = max(kl_divergence(self.expected, actual), 0.0)
+        self.found.append(Sensitivity(block, change, divergence))
+        self._points.append(expected_drop(self.expected, actual))
+        return divergence
+
+    @property
+    def points_per_nat(self) -> float:
+        """Least squares through the origin, of expected drops over divergences."""
+        divergences = np.array([found.divergence for found in self.found])
+        return float(divergences @ np.array(self._points) / max(divergences @ divergences, TINY))
 
 
 @dataclasses.dataclass(frozen=True)
-class _Probe:
+class _Rest:
     """Asks the rest of the model what it makes of another block in the place of one."""
 
     model: EdgeViT
     index: int
     tokens: Tokens
-    expected: Tensor
+    probe: Probe
 
-    def __call__(self, block: Block) -> float:
+    def __call__(self, block: Block, change: str) -> float:
         actual = logits_from(self.model, self.index + 1, advance(block, self.tokens))
-        return max(kl_divergence(self.expected, actual), 0.0)
+        return self.probe(actual, self.index, change)
 
 
 def _mlp_curve(
-    block: Block, moments: HiddenMoments, recipe: Recipe, from_loss: Tensor | None, probe: _Probe
+    block: Block, moments: HiddenMoments, recipe: Recipe, from_loss: Tensor | None, rest: _Rest
 ) -> BlockCurve:
     mlp = block.mlp
     order = keep_order(mlp, moments, recipe.prune_score, from_loss)
     error = error_curve(mlp.fc2.weight, moments, order, recipe.compensate)
     probes = {
-        mlp.width - width: probe(with_mlp(block, cut_mlp(mlp, moments, order, width, recipe.compensate)))
+        mlp.width - width: rest(
+            with_mlp(block, cut_mlp(mlp, moments, order, width, recipe.compensate)), f"{width} neurons"
+        )
         for width in probe_widths(mlp.width)
     }
     return BlockCurve(mlp.width, relative(error, mean_square(mlp.fc2, moments)), divergence_curve(error, probes))
@@ -164,31 +210,39 @@ def probe_widths(dense_width: int) -> list[int]:
     return sorted(widths - {dense_width}, reverse=True)
 
 
-def _key_costs(block: Block, tokens: Tokens, multiple: int, probe: _Probe) -> dict[int, float]:
+def _key_costs(block: Block, tokens: Tokens, multiple: int, rest: _Rest) -> dict[int, float]:
     moments = score_moments(block.attn, _normed(block, tokens))
     sizes = _smaller(block.attn.key_dim, multiple)
     return _scaled(
         score_error_curve(moments),
         sizes,
-        lambda size: probe(with_attention(block, truncate_keys(block.attn, moments, size))),
+        lambda size: rest(with_attention(block, truncate_keys(block.attn, moments, size)), f"{size} key channels"),
     )
 
 
-def _value_costs(block: Block, moments: Moments | None, multiple: int, probe: _Probe) -> dict[int, float]:
+def _value_costs(block: Block, moments: Moments | None, multiple: int, rest: _Rest) -> dict[int, float]:
     assert moments is not None
     attn = block.attn
     error = value_error_curve(attn.proj.weight, moments, attn.num_heads, compensate=True)
     sizes = _smaller(attn.value_dim, multiple)
-    return _scaled(error, sizes, lambda size: probe(with_attention(block, truncate_values(attn, moments, size, True))))
+    return _scaled(
+        error,
+        sizes,
+        lambda size: rest(with_attention(block, truncate_values(attn, moments, size, True)), f"{size} value channels"),
+    )
 
 
-def _head_costs(block: Block, moments: Moments | None, probe: _Probe) -> dict[int, float]:
+def _head_costs(block: Block, moments: Moments | None, rest: _Rest) -> dict[int, float]:
     assert moments is not None
     attn = block.attn
     order = head_order(attn.proj.weight, moments, attn.num_heads)
     error = head_error_curve(attn.proj.weight, moments, order, compensate=True)
     sizes = _smaller(attn.num_heads, 1)
-    return _scaled(error, sizes, lambda size: probe(with_attention(block, cut_heads(attn, moments, order, size, True))))
+    return _scaled(
+        error,
+        sizes,
+        lambda size: rest(with_attention(block, cut_heads(attn, moments, order, size, True)), f"{size} heads"),
+    )
 
 
 def _smaller(dense: int, multiple: int) -> list[int]:
@@ -212,7 +266,7 @@ def _scaled(error: Tensor, sizes: list[int], measure: Callable[[int], float]) ->
 
 
 def _int4_costs(
-    block: Block, tokens: Tokens, context: Moments | None, hidden: Moments | None, probe: _Probe
+    block: Block, tokens: Tokens, context: Moments | None, hidden: Moments | None, rest: _Rest
 ) -> dict[tuple[str, ...], float]:
     halfway = [block.after_attention(x) for x in tokens]
     read = {
@@ -229,7 +283,7 @@ def _int4_costs(
         changed = copy.deepcopy(block)
         for path in paths:
             changed.set_submodule(path, _in_int4(block.get_submodule(path), moments))
-        costs[paths] = probe(changed)
+        costs[paths] = rest(changed, f"{INT4_NAMES[group]} INT4")
     return costs
 
 
@@ -260,7 +314,7 @@ def kl_divergence(expected: Tensor, actual: Tensor) -> float:
 
 
 @torch.inference_mode()
-def measure_int8(model: EdgeViT, batches: Iterable[Tensor], sites: Iterable[str], images: int) -> dict[str, float]:
+def measure_int8(model: EdgeViT, batches: Iterable[Tensor], sites: Iterable[str], images: int) -> list[Sensitivity]:
     """KL divergence of the logits when one site outside the blocks has INT8 weights, for each of `sites`.
 
     Args:
@@ -269,19 +323,15 @@ def measure_int8(model: EdgeViT, batches: Iterable[Tensor], sites: Iterable[str]
         sites: the patch embedding, the head.
         images: how many of them to look at.
     """
-    sites = list(sites)
-    if not sites:
-        return {}
     pixels = torch.cat(list(batches))[:images]
-    expected = model(pixels)
-    found = {}
+    probe = Probe(model(pixels))
     for site in sites:
         changed = copy.deepcopy(model)
         weight = changed.get_submodule(site).weight
         assert isinstance(weight, nn.Parameter)
         weight.copy_(round_weight(weight.flatten(1)).view_as(weight))
-        found[site] = max(kl_divergence(expected, changed(pixels)), 0.0)
-    return found
+        probe(changed(pixels), None, site)
+    return probe.found
 
 
 def nothing_measured(block: Block, levers: Collection[str], multiple: int) -> BlockCosts:
@@ -301,3 +351,13 @@ def nothing_measured(block: Block, levers: Collection[str], multiple: int) -> Bl
 
 def _present(block: Block, group: Iterable[str]) -> tuple[str, ...]:
     return tuple(path for path in group if path != "mlp.gate" or block.mlp.gate is not None)
+
+
+def expected_drop(expected: Tensor, actual: Tensor) -> float:
+    """Top-1 that is lost if the first logits' probabilities are right, in percentage points; no labels are needed.
+
+    That is the mean of `p(argmax p) - p(argmax q)`, over logits `[images, num_classes]`.
+    """
+    p = F.softmax(expected.double(), dim=-1)
+    chosen = p.gather(1, actual.argmax(1, keepdim=True))[:, 0]
+    return 100 * (p.amax(1) - chosen).mean().item()

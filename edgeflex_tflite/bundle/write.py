@@ -12,7 +12,7 @@ from PIL import Image
 
 from edgeflex_tflite import files
 from edgeflex_tflite.analysis.analysis import analyze_file
-from edgeflex_tflite.artifacts import ActivationProfile, AwqGroup, Metrics, PrunePlan
+from edgeflex_tflite.artifacts import ActivationProfile, AwqGroup, Metrics, PrunePlan, RoundedSite
 from edgeflex_tflite.bundle.manifest import Origin, manifest
 from edgeflex_tflite.lower.metadata import LABELS_FILE, labels_text
 from edgeflex_tflite.report.markdown import report
@@ -52,6 +52,7 @@ def bundle_step(
         files.read_json(profiled / "profile.json", ActivationProfile),
         files.read_json(pruned / "plan.json", PrunePlan),
         files.read_json(scaled / "awq.json", list[AwqGroup]),
+        files.read_json(scaled / "rounding.json", list[RoundedSite]),
         analyze_file(model, num_threads=run.threads),
         None if timed is None else files.read_json(timed / "benchmark.json", Results),
     )

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 from tabulate import tabulate
 
 from edgeflex_tflite.analysis.analysis import Analysis
-from edgeflex_tflite.artifacts import Accuracy, ActivationProfile, AwqGroup, Metrics, Parity, Proportion, PrunePlan
+from edgeflex_tflite.artifacts import (
+    Accuracy,
+    ActivationProfile,
+    AwqGroup,
+    BlockShape,
+    Metrics,
+    Parity,
+    PrecisionPlan,
+    Proportion,
+    PrunePlan,
+    RoundedSite,
+)
 from edgeflex_tflite.bundle.manifest import Origin
 from edgeflex_tflite.recipe import MEGABYTE
 from edgeflex_tflite.report.analysis import placement_line
@@ -29,6 +40,7 @@ def report(
     profile: ActivationProfile,
     plan: PrunePlan,
     groups: Sequence[AwqGroup],
+    sites: Sequence[RoundedSite],
     analysis: Analysis,
     benchmark: Results | None,
 ) -> str:
@@ -44,8 +56,11 @@ def report(
         "## On this machine\n\n" + _benchmark_text(benchmark),
         "## Where it runs\n\n" + _placement_text(analysis),
         "## What was done\n\n" + _widths_table(plan),
-        _precision_table(run),
+        _precision_table(run.precisions.lowered(plan.dtypes)),
         _awq_text(groups),
+        _rounding_text(sites),
+        _prediction_text(plan, metrics),
+        _sensitivity_table(plan),
         _parity_text(metrics.parity),
         "Every site's weights were read back from the file and are of the planned type.",
         "## Activations\n\n" + _outlier_table(profile),
@@ -120,15 +135,29 @@ def _placement_text(analysis: Analysis) -> str:
 
 def _widths_table(plan: PrunePlan) -> str:
     rows = [
-        (index, cut.dense_width, cut.width, _error(cut.error_cut_alone), _error(cut.error))
+        (index, cut.dense_width, cut.width, *_attention(cut.shape), _error(cut.error_cut_alone), _error(cut.error))
         for index, cut in enumerate(plan.cuts)
     ]
-    headers = ("block", "MLP neurons", "kept", "output error, cut alone", "with compensation")
+    headers = (
+        "block",
+        "MLP neurons",
+        "kept",
+        "heads",
+        "key channels",
+        "value channels",
+        "MLP error, cut alone",
+        "with compensation",
+    )
     return tabulate(rows, headers=headers, tablefmt="github")
 
 
-def _precision_table(run: Run) -> str:
-    return tabulate(precision_rows(run.precisions), headers=("weights", "sites", "why"), tablefmt="github")
+def _attention(shape: BlockShape | None) -> tuple[str, str, str]:
+    """Sizes of an attention that was cut; "-" where it was not."""
+    return ("-",) * 3 if shape is None else (str(shape.num_heads), str(shape.key_dim), str(shape.value_dim))
+
+
+def _precision_table(plan: PrecisionPlan) -> str:
+    return tabulate(precision_rows(plan), headers=("weights", "sites", "why"), tablefmt="github")
 
 
 def _awq_text(groups: Sequence[AwqGroup]) -> str:
@@ -140,6 +169,41 @@ def _awq_text(groups: Sequence[AwqGroup]) -> str:
         f"AWQ scaled {len(scaled)} of {len(groups)} groups of linears, at exponents up to "
         f"{max(group.alpha for group in groups):.2f}, and took {gain:.0%} off the rounding error of their blocks' "
         "outputs."
+    )
+
+
+def _rounding_text(sites: Sequence[RoundedSite]) -> str:
+    if not sites:
+        return ""
+    worst = max(sites, key=lambda site: site.error)
+    return (
+        f"Rounding costs {len(sites)} linears up to {worst.error:.1e} of their output's variance ({worst.site}); to "
+        f"the nearest it would be up to {max(site.plain_error for site in sites):.1e}."
+    )
+
+
+def _prediction_text(plan: PrunePlan, metrics: Metrics) -> str:
+    measured = f"the file's logits diverge from the FP32 torch model's by {metrics.divergence:.4f} nats (KL)"
+    if plan.predicted_divergence is None or not plan.sensitivities:
+        return f"On the evaluation images {measured}."
+    return (
+        f"The plan expected a divergence of {plan.predicted_divergence:.4f} nats from what each change does alone; on "
+        f"the evaluation images {measured}."
+    )
+
+
+def _sensitivity_table(plan: PrunePlan) -> str:
+    """One row a block, one column a kind of change."""
+    if not plan.sensitivities:
+        return ""
+    kinds = list(dict.fromkeys(found.change for found in plan.sensitivities))
+    found = {(each.block, each.change): f"{each.divergence:.1e}" for each in plan.sensitivities}
+    blocks = list(dict.fromkeys(each.block for each in plan.sensitivities))
+    rows = [
+        ("other" if block is None else block, *(found.get((block, kind), "") for kind in kinds)) for block in blocks
+    ]
+    return "What each change alone does to the logits (KL divergence in nats, calibration images):\n\n" + tabulate(
+        rows, headers=("block", *kinds), tablefmt="github", disable_numparse=True
     )
 
 
