@@ -164,7 +164,7 @@ def test_rows_without_two_neighbouring_integers_can_be_stored(
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["int8_dynamic", "int4_dynamic"])
 def test_planted_outliers_in_the_file(edge: EdgeViT, images: Images, tmp_path: Path, precision: str) -> None:
-    """A few channels 300 times as large: the plain file loses the logits, the one of scales, GPTQ and refit does not."""
+    """A few channels 300 times as large: the plain file loses the logits, with scales, GPTQ and refit it does not."""
     outliers = copy.deepcopy(edge)
     for block in outliers.blocks:
         for target in fold_targets(block):
