@@ -52,10 +52,10 @@ class Recipe:
             `bias` (the bias takes over their mean) or `none`.
         refit: fit every linear behind the first cut or rounded weight to what the float model answers, in closed form.
         mirror: prune on the mirror images of the calibration images too; not for text or digits.
-        rounding: of integer weights: `gptq` (the weights not yet rounded make up for each that was) or `nearest`.
         levers: what a memory budget may change, with commas between: `mlp` (fewer neurons), `heads`, `qk` and `v`
             (fewer channels of each head's queries and keys, or values), `int4` (INT8 linears), `fp16` (FP16 sites to
             INT8).
+        rounding: of integer weights: `gptq` (the weights not yet rounded make up for each that was) or `nearest`.
         awq: search activation-aware scales for INT8 linears.
         fp16_sites, fp32_sites: regular expressions over site names; what they find is kept in that precision.
             `fp16_sites` has effect in `mixed` precision, `fp32_sites` in all.

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from edgeflex_tflite import recipe as recipes
 from edgeflex_tflite.errors import UserError
-from edgeflex_tflite.recipe import CHOICES, LARGEST, PRESETS, Recipe, descriptions, from_dict, kind_of, load
+from edgeflex_tflite.recipe import CHOICES, LARGEST, LEVERS, PRESETS, Recipe, descriptions, from_dict, kind_of, load
 
 FIELDS = [field.name for field in dataclasses.fields(Recipe)]
 COUNT = st.integers(1, 10**6)
@@ -27,6 +27,7 @@ OTHERS = st.fixed_dictionaries(
     optional={name: st.sampled_from(choices) for name, choices in CHOICES.items()}
     | {
         "refit": st.booleans(),
+        "levers": st.lists(st.sampled_from(LEVERS), min_size=1, unique=True).map(",".join),
         "mirror": st.booleans(),
         "awq": st.booleans(),
         "fp16_sites": st.sampled_from(["", r"^head$", "a|b"]),
@@ -46,6 +47,7 @@ def test_strategy_covers_every_field() -> None:
     drawn = {
         *CHOICES,
         "refit",
+        "levers",
         "mirror",
         "awq",
         "fp16_sites",
@@ -92,7 +94,7 @@ def test_json_names_every_field_in_order() -> None:
 
 def test_hash_of_the_defaults() -> None:
     """Written down, so that a change of a default or of the form is a decision."""
-    assert Recipe().sha256 == "8c671eed6eaf3a16561c36914e655fe1786142022a93624abc5a0295dfe377f0"
+    assert Recipe().sha256 == "257cc4622687b22618fddfd6f3088c4a2566d8492ff29fce712812b2f3c5f719"
 
 
 def test_hash_tells_recipes_apart() -> None:
@@ -147,7 +149,14 @@ def test_wrong_type(name: str, value: Any, kinds: str) -> None:
 
 
 BAD_VALUES = [
-    ("precision", "int4", "precision is 'int4': choose one of mixed, fp32, fp16, int8_dynamic, int8_static, int8_full"),
+    (
+        "precision",
+        "int4",
+        "precision is 'int4': choose one of mixed, fp32, fp16, int8_dynamic, int4_dynamic, int8_static, int8_full",
+    ),
+    ("levers", "mlp,int5", "levers has 'int5': give some of mlp,heads,qk,v,int4,fp16"),
+    ("levers", "", "levers has ''"),
+    ("rounding", "awq", "choose one of gptq, nearest"),
     ("prune_score", "wanda", "choose one of obs, energy, flap, mean_abs, magnitude, taylor, hessian"),
     ("compensate", "true", "compensate is 'true': choose one of ridge, bias, none"),
     ("allocation", "even", "allocation is 'even': choose one of measured, uniform"),

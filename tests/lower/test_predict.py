@@ -14,7 +14,6 @@ from edgeflex_tflite.lower.predict import (
     _largest_and_last,
     block_bytes,
     memory_cost,
-    neuron_bytes,
     predict_memory,
     with_widths,
 )
@@ -37,7 +36,7 @@ def written(model: EdgeViT, plan: PrecisionPlan, folder: Path) -> MemoryCost:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["mixed", "fp16", "int8_full"])
+@pytest.mark.parametrize("precision", ["mixed", "fp16", "int8_full", "int4_dynamic"])
 def test_prediction_equals_the_file(tmp_path: Path, precision: str) -> None:
     dense = to_edge_form(random_vit(depth=4))
     plan = plan_for(dense, precision)
@@ -84,10 +83,21 @@ def test_prediction_equals_the_file_of_other_shapes(
         assert expected.arena_bytes == found.arena_bytes
 
 
-@pytest.mark.parametrize(("precision", "expected"), [("int8_dynamic", 2 * 48 + 4 + 4), ("fp32", 2 * 4 * 48 + 4)])
+@pytest.mark.parametrize(
+    ("precision", "expected"),
+    [
+        ("int8_dynamic", 2 * 48 + 4 + 4),
+        ("fp32", 2 * 4 * 48 + 4),
+        ("fp16", 2 * 2 * 48 + 4 + 2 * 4 * 48),
+        ("int8_static", 2 * 48 + 4),
+        ("int4_dynamic", 48 + 4),
+    ],
+)
 def test_bytes_of_a_neuron(edge: EdgeViT, precision: str, expected: int) -> None:
-    """Its row of fc1, its column of fc2, its bias, and with dynamic INT8 its row sum."""
-    assert neuron_bytes(edge.blocks[0], "blocks.0", plan_for(edge, precision)) == expected
+    """Its row of fc1, its column of fc2, its bias, and with dynamic INT8 its row sum; FP16 weights are expanded."""
+    plan = plan_for(edge, precision)
+    wide, narrow = (sum(block_bytes(edge.blocks[0], width, "blocks.0", plan)) for width in (192, 176))
+    assert (wide - narrow) == 16 * expected
 
 
 def test_bytes_of_a_block_in_fp32_are_its_parameters(edge: EdgeViT) -> None:

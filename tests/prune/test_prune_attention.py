@@ -19,13 +19,14 @@ from edgeflex_tflite.prune.attention import (
     can_truncate,
     context_moments,
     cut_heads,
-    refit_proj,
     score_moments,
     truncate_keys,
     truncate_values,
 )
 from edgeflex_tflite.prune.heads import head_error_curve, head_order
 from edgeflex_tflite.prune.value import value_error_curve
+from edgeflex_tflite.recover.refit import refit_
+from edgeflex_tflite.recover.walk import Stage
 from tests.conftest import random_vit
 
 SEEDS = st.integers(0, 10**6)
@@ -166,7 +167,8 @@ def test_refit_makes_up_for_scores_on_images_that_were_not_seen(seed: int) -> No
     seen, unseen = random_tokens(seed, images=400).split(200)
     smaller = narrower_keys(attn, seen, 1)
     before = copy.deepcopy(smaller.state_dict())
-    fitted = refit_proj(smaller, attn, inputs_of(seen))
+    fitted = copy.deepcopy(smaller)
+    refit_(Stage(fitted, None, ("proj",), lambda: ((smaller.context(x, x), (attn(x, x),)) for x in seen.split(100))))
     assert output_error(attn, fitted, unseen) < 0.95 * output_error(attn, smaller, unseen)
     assert all(torch.equal(value, before[name]) for name, value in smaller.state_dict().items())
     assert torch.equal(fitted.context(unseen, unseen), smaller.context(unseen, unseen))

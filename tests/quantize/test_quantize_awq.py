@@ -124,12 +124,18 @@ def test_dead_channels_have_the_smallest_scale() -> None:
     assert (scale[1] / scale[0]).item() == pytest.approx(1 / SMALLEST_SCALE, rel=1e-5)
 
 
-def rounding_error(block: Block, readers: tuple[str, ...], tokens: Tokens, expected: Tokens, dynamic: bool) -> float:
-    """Mean squared error of the block's output with INT8 readers, by other means than the source."""
+def in_bits(edge: EdgeViT, bits: int = 8) -> dict[str, int]:
+    return dict.fromkeys(weight_sites(edge), bits)
+
+
+def rounding_error(
+    block: Block, readers: tuple[str, ...], tokens: Tokens, expected: Tokens, dynamic: bool, bits: int = 8
+) -> float:
+    """Mean squared error of the block's output with integer readers, by other means than the source."""
     rounded = copy.deepcopy(block)
     for name in readers:
         linear: Any = rounded.get_submodule(name)
-        weight, bias = round_weight(linear.weight), linear.bias
+        weight, bias = round_weight(linear.weight, bits), linear.bias
 
         def forward(x: Tensor, weight: Tensor = weight, bias: Tensor = bias) -> Tensor:
             return round_activation(x, per_token=dynamic) @ weight.T + bias
@@ -158,7 +164,7 @@ def test_outliers_cost_less_than_with_plain_rounding(name: str, number: int, dyn
     plant_outliers(block, target.source)
     expected = advance(block, tokens)
     plain = rounding_error(block, target.readers, tokens, expected, dynamic)
-    (group,) = search_block_(block, tokens, "blocks.0", {f"blocks.0.{name}" for name in target.readers}, dynamic)
+    (group,) = search_block_(block, tokens, "blocks.0", {f"blocks.0.{name}": 8 for name in target.readers}, dynamic)
     chosen = rounding_error(block, target.readers, tokens, expected, dynamic)
     assert group.plain_error == pytest.approx(plain, rel=1e-2)
     assert group.error == pytest.approx(chosen, rel=1e-2)
@@ -170,7 +176,7 @@ def test_outliers_cost_less_than_with_plain_rounding(name: str, number: int, dyn
 @pytest.mark.parametrize("name", [PLAIN, GATED])
 def test_never_worse_than_plain_rounding(name: str, dynamic: bool) -> None:
     edge = edge_vit(name)
-    _, groups = search(edge, tokens_of(edge), weight_sites(edge), dynamic, 10**6)
+    _, groups = search(edge, tokens_of(edge), in_bits(edge), dynamic, 10**6)
     assert len(groups) == 2 * len(fold_targets(edge.blocks[0]))
     assert all(0 < group.error <= group.plain_error for group in groups)
     assert all(group.alpha in ALPHAS for group in groups)
@@ -182,7 +188,7 @@ def test_alpha_zero_where_plain_rounding_wins(monkeypatch: pytest.MonkeyPatch) -
     worse[0] = 1e4
     monkeypatch.setattr(awq, "scale_for", lambda mean_abs, alpha: torch.ones(24) if alpha == 0 else worse)
     block = copy.deepcopy(PLAIN_BLOCK)
-    (group,) = search_block_(block, [torch.randn(2, 9, 24)], "blocks.0", {"blocks.0.attn.proj"}, True)
+    (group,) = search_block_(block, [torch.randn(2, 9, 24)], "blocks.0", {"blocks.0.attn.proj": 8}, True)
     assert (group.alpha, group.error) == (0, group.plain_error)
     assert all(torch.equal(value, PLAIN_BLOCK.state_dict()[key]) for key, value in block.state_dict().items())
 
@@ -191,7 +197,7 @@ def test_alpha_zero_where_plain_rounding_wins(monkeypatch: pytest.MonkeyPatch) -
 def test_search_changes_no_float_result(name: str) -> None:
     edge = edge_vit(name)
     before = copy.deepcopy(edge.state_dict())
-    scaled, groups = search(edge, tokens_of(edge), weight_sites(edge), True, 10**6)
+    scaled, groups = search(edge, tokens_of(edge), in_bits(edge), True, 10**6)
     assert any(group.alpha > 0 for group in groups)
     with torch.no_grad():
         expected, found = edge(torch.cat(images())), scaled(torch.cat(images()))
@@ -202,15 +208,20 @@ def test_search_changes_no_float_result(name: str) -> None:
     assert not hooks
 
 
+INT8_SITES = ("blocks.0.attn.q", "blocks.0.attn.v", "blocks.1.mlp.fc1")
+
+
 def test_only_int8_readers_are_judged_and_named() -> None:
     edge = edge_vit()
-    _, groups = search(edge, tokens_of(edge), {"blocks.0.attn.q", "blocks.0.attn.v", "blocks.1.mlp.fc1"}, True, 10**6)
+    _, groups = search(edge, tokens_of(edge), dict.fromkeys(INT8_SITES, 8), True, 10**6)
     assert [group.sites for group in groups] == [("blocks.0.attn.q", "blocks.0.attn.v"), ("blocks.1.mlp.fc1",)]
 
 
 def test_no_int8_site_changes_nothing() -> None:
     edge = edge_vit()
-    same, groups = search(edge, tokens_of(edge), {"patch_embed", "head", "blocks.0.mlp.fc2"}, True, 10**6)
+    same, groups = search(
+        edge, tokens_of(edge), dict.fromkeys(["patch_embed", "head", "blocks.0.mlp.fc2"], 8), True, 10**6
+    )
     assert groups == []
     assert all(torch.equal(value, edge.state_dict()[key]) for key, value in same.state_dict().items())
 
@@ -225,7 +236,7 @@ def test_no_more_tokens_than_asked_for(monkeypatch: pytest.MonkeyPatch, max_toke
         return []
 
     monkeypatch.setattr(awq, "search_block_", watched)
-    search(edge, tokens_of(edge), weight_sites(edge), True, max_tokens)
+    search(edge, tokens_of(edge), in_bits(edge), True, max_tokens)
     assert seen == [used, used]
 
 
@@ -238,5 +249,5 @@ def test_uneven_batches_weigh_by_their_tokens() -> None:
 
 def test_one_block() -> None:
     edge = edge_vit(depth=1)
-    _, groups = search(edge, tokens_of(edge), weight_sites(edge), True, 10**6)
+    _, groups = search(edge, tokens_of(edge), in_bits(edge), True, 10**6)
     assert len(groups) == 3

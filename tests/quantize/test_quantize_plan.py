@@ -22,6 +22,7 @@ DTYPES = [
     ("fp16", Dtype.FP16, Dtype.FP32, None, False),
     ("mixed", Dtype.INT8, Dtype.FP32, "dynamic", False),
     ("int8_dynamic", Dtype.INT8, Dtype.FP32, "dynamic", False),
+    ("int4_dynamic", Dtype.INT4, Dtype.FP32, "dynamic", False),
     ("int8_static", Dtype.INT8, Dtype.INT8, "static", False),
     ("int8_full", Dtype.INT8, Dtype.INT8, "static", True),
 ]
@@ -31,7 +32,8 @@ DTYPES = [
 def test_precisions(precision: str, weights: Dtype, compute: Dtype, activations: str | None, integer_io: bool) -> None:
     plan = plan_precision(Recipe(precision=precision), WEIGHTS, COMPUTE)
     half = {"patch_embed": Dtype.FP16, "head": Dtype.FP16} if precision == "mixed" else {}
-    assert {site: found.dtype for site, found in plan.weights.items()} == dict.fromkeys(WEIGHTS, weights) | half
+    whole = {"patch_embed": Dtype.INT8} if precision == "int4_dynamic" else {}
+    assert {site: found.dtype for site, found in plan.weights.items()} == dict.fromkeys(WEIGHTS, weights) | half | whole
     assert {site: found.dtype for site, found in plan.compute.items()} == dict.fromkeys(COMPUTE, compute)
     assert (plan.activations, plan.integer_io) == (activations, integer_io)
 
@@ -110,4 +112,11 @@ def test_refused(options: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize("precision", [row[0] for row in DTYPES])
 def test_no_fp16_sites_is_fine_in_every_precision(precision: str) -> None:
     plan = plan_precision(Recipe(precision=precision, fp16_sites=""), WEIGHTS, COMPUTE)
-    assert len({found.dtype for found in plan.weights.values()}) == 1
+    assert len({found.dtype for site, found in plan.weights.items() if site != "patch_embed"}) == 1
+
+
+def test_a_convolution_is_not_int4_and_says_why() -> None:
+    plan = plan_precision(Recipe(precision="int4_dynamic"), WEIGHTS, COMPUTE)
+    assert plan.weights["patch_embed"].reason == "a convolution: INT4 is for linears"
+    kept = plan_precision(Recipe(precision="int4_dynamic", fp32_sites="patch_embed"), WEIGHTS, COMPUTE)
+    assert kept.weights["patch_embed"].dtype is Dtype.FP32

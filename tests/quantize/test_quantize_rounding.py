@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from edgeflex_tflite.quantize.rounding import round_activation, round_weight
+from edgeflex_tflite.quantize.rounding import (
+    SMALLEST_SHARE,
+    clipped_steps,
+    levels,
+    on_grid,
+    round_activation,
+    round_between,
+    round_weight,
+    steps_of_largest,
+)
 
 
 def values(seed: int, rows: int, columns: int) -> Tensor:
@@ -100,3 +109,80 @@ def test_inputs_are_not_changed() -> None:
     round_activation(x, per_token=True)
     round_activation(x, per_token=False)
     assert torch.equal(x, before)
+
+
+def test_levels() -> None:
+    assert (levels(8), levels(4), levels(2)) == (127, 7, 1)
+
+
+def test_int4_golden() -> None:
+    weight = torch.tensor([[7.0, -3.4, 0.6, 0.4], [0.14, -0.078, 0.0, 0.025]])
+    expected = torch.tensor([[7.0, -3.0, 1.0, 0.0], [0.14, -0.08, 0.0, 0.02]])
+    torch.testing.assert_close(round_weight(weight, 4), expected, rtol=1e-6, atol=1e-7)
+
+
+@settings(deadline=None)
+@given(**SHAPES, share=st.floats(0.1, 1))
+def test_what_is_clipped_becomes_the_largest_integer(seed: int, rows: int, columns: int, share: float) -> None:
+    """15 integers of four bits, whatever the step."""
+    weight = values(seed, rows, columns).double()
+    step = steps_of_largest(weight, 4) * share
+    integers = on_grid(weight, step, 4) / step
+    torch.testing.assert_close(integers, (weight / step).round().clamp(-7, 7), rtol=0, atol=1e-9)
+
+
+def hessian_of(seed: int, columns: int) -> Tensor:
+    x = values(seed, columns + 3, columns).double()
+    return x.T @ x
+
+
+@settings(deadline=None)
+@given(**SHAPES, bits=st.sampled_from([4, 8]))
+def test_the_clip_search_is_never_worse_than_no_clipping(seed: int, rows: int, columns: int, bits: int) -> None:
+    weight, H = values(seed, rows, columns).double(), hessian_of(seed + 1, columns)
+    errors = [
+        on_grid(weight, step, bits) - weight
+        for step in (clipped_steps(weight, H, bits), steps_of_largest(weight, bits))
+    ]
+    clipped, plain = (((error @ H) * error).sum(1) for error in errors)
+    assert (clipped <= plain).all()
+
+
+@settings(deadline=None, max_examples=30)
+@given(**SHAPES, bits=st.sampled_from([4, 8]))
+def test_the_clip_search_takes_the_best_of_its_shares(seed: int, rows: int, columns: int, bits: int) -> None:
+    weight, H = values(seed, rows, columns).double(), hessian_of(seed + 1, columns)
+    steps, largest = clipped_steps(weight, H, bits), weight.abs().amax(1) / levels(bits)
+    for row, step, most in zip(weight, steps, largest, strict=True):
+        losses = []
+        for share in torch.linspace(1, SMALLEST_SHARE, 10).double():
+            error = (row / (share * most)).round().clamp(-levels(bits), levels(bits)) * share * most - row
+            losses.append((error @ H @ error).item())
+        error = on_grid(row[None], step[None], bits)[0] - row
+        assert (error @ H @ error).item() <= min(losses) * (1 + 1e-6)
+        assert SMALLEST_SHARE - 1e-6 <= step / most <= 1
+
+
+def test_an_outlier_that_no_input_reaches_is_clipped() -> None:
+    weight = torch.cat([torch.linspace(-1, 1, 15), torch.tensor([1.6])])[None].double()
+    H = torch.eye(16).double()
+    H[15, 15] = 100
+    assert clipped_steps(weight, H, 4).item() == pytest.approx(1.6 / 7)
+    H[15, 15] = 1e-9
+    assert clipped_steps(weight, H, 4).item() < 1.2 / 7
+
+
+def test_rows_of_zeros_have_a_step() -> None:
+    step = clipped_steps(torch.zeros(2, 3).double(), torch.eye(3).double(), 8)
+    assert (step > 0).all() and not on_grid(torch.zeros(2, 3).double(), step, 8).any()
+
+
+def test_values_outside_of_the_range_are_clipped() -> None:
+    x = torch.tensor([-5.0, -1.0, 0.0, 0.5, 2.0, 9.0])
+    found = round_between(x, torch.tensor(-1.0), torch.tensor(2.0))
+    torch.testing.assert_close(found, torch.tensor([-1.0, -1, 0, 0.5, 2, 2]), rtol=0, atol=3 / 255)
+
+
+def test_a_range_always_has_zero() -> None:
+    found = round_between(torch.tensor([0.0, 4.0, 5.0]), torch.tensor(4.0), torch.tensor(5.0))
+    assert found[0] == 0 and found[2] == pytest.approx(5.0)

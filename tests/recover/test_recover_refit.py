@@ -16,7 +16,7 @@ from edgeflex_tflite.profiling.blocks import embed
 from edgeflex_tflite.prune.sweep import prune
 from edgeflex_tflite.recipe import Recipe
 from edgeflex_tflite.recover.refit import RELATIVE_RIDGE, refit_
-from edgeflex_tflite.recover.regression import Regression
+from edgeflex_tflite.recover.walk import Stage
 from tests.conftest import random_vit
 
 
@@ -27,7 +27,7 @@ def linear(inside: int, out: int, seed: int) -> nn.Linear:
 
 def refitted(linears: list[nn.Linear], batches: list[tuple[Tensor, tuple[Tensor, ...]]]) -> list[nn.Linear]:
     parent = nn.ModuleList(linears)
-    refit_(parent, tuple(str(number) for number in range(len(linears))), Regression(batches))
+    refit_(Stage(parent, None, tuple(str(number) for number in range(len(linears))), lambda: iter(batches)))
     return list(parent)  # type: ignore[arg-type]
 
 
@@ -43,7 +43,7 @@ def test_it_is_ridge_regression_drawn_to_the_old_weights(width: int, out: int, s
     fc2, x = linear(width, out, seed), activations(40, width, seed)
     wanted = torch.randn(40, out, generator=torch.Generator().manual_seed(seed + 1))
     found = refitted([fc2], [(x[:15], (wanted[:15],)), (x[15:], (wanted[15:],))])[0]
-    ridge = float(RELATIVE_RIDGE * x.double().T.cov(correction=0).trace() / width)
+    ridge = float(RELATIVE_RIDGE * x.double().var(0, correction=0).mean())
     A = torch.cat([x.double(), torch.ones(40, 1, dtype=torch.float64)], dim=1)
     penalty = torch.diag(torch.tensor([ridge] * width + [0.0], dtype=torch.float64))
     old = torch.cat([fc2.weight, torch.zeros(out, 1)], dim=1).double()

@@ -1,0 +1,116 @@
+"""One option a part within the limit, at the least loss: against all combinations."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgeflex_tflite.budget.allocate import RELATIVE_GAP, Option, allocate, not_dominated
+from edgeflex_tflite.errors import UserError
+
+options = st.builds(Option, bytes=st.integers(0, 10**7), divergence=st.floats(0, 10, allow_subnormal=False))
+rough = st.builds(Option, bytes=st.integers(0, 6), divergence=st.integers(0, 6).map(float))
+problems = st.lists(st.lists(options | rough, min_size=1, max_size=5), min_size=1, max_size=5)
+
+
+def size(chosen: list[Option]) -> int:
+    return sum(option.bytes for option in chosen)
+
+
+def loss(chosen: list[Option]) -> float:
+    return sum(option.divergence for option in chosen)
+
+
+def least_size(parts: list[list[Option]]) -> int:
+    return sum(min(option.bytes for option in part) for part in parts)
+
+
+def limit_of(parts: list[list[Option]], share: float) -> int:
+    least, most = least_size(parts), sum(max(option.bytes for option in part) for part in parts)
+    return least + int(share * (most - least))
+
+
+@settings(deadline=None, max_examples=60)
+@given(problems, st.floats(0, 1))
+def test_no_combination_within_the_limit_loses_less(parts: list[list[Option]], share: float) -> None:
+    limit = limit_of(parts, share)
+    best = min(loss(list(each)) for each in itertools.product(*parts) if size(list(each)) <= limit)
+    largest = max(option.divergence for part in parts for option in part)
+    assert loss(allocate(parts, limit)) <= best * (1 + RELATIVE_GAP) + 1e-6 * largest
+
+
+@settings(deadline=None, max_examples=60)
+@given(problems, st.floats(0, 1))
+def test_the_limit_holds_with_one_option_for_every_part(parts: list[list[Option]], share: float) -> None:
+    limit = limit_of(parts, share)
+    chosen = allocate(parts, limit)
+    assert size(chosen) <= limit
+    assert all(option in part for option, part in zip(chosen, parts, strict=True))
+
+
+@settings(deadline=None, max_examples=40)
+@given(problems)
+def test_the_least_possible_limit_is_met(parts: list[list[Option]]) -> None:
+    assert size(allocate(parts, least_size(parts))) == least_size(parts)
+
+
+@settings(deadline=None, max_examples=40)
+@given(problems, st.integers(1, 10**6))
+def test_a_limit_below_the_least_is_refused(parts: list[list[Option]], missing: int) -> None:
+    least = least_size(parts)
+    with pytest.raises(UserError, match=f"take {least:,} bytes at least, and {least - missing:,} are left"):
+        allocate(parts, least - missing)
+
+
+@settings(deadline=None, max_examples=40)
+@given(problems)
+def test_with_room_for_all_nothing_is_lost_that_can_be_kept(parts: list[list[Option]]) -> None:
+    chosen = allocate(parts, sum(max(option.bytes for option in part) for part in parts))
+    least = [min(option.divergence for option in part) for part in parts]
+    assert loss(chosen) == pytest.approx(sum(least), rel=RELATIVE_GAP, abs=1e-5)
+
+
+@settings(deadline=None, max_examples=40)
+@given(problems, st.floats(0, 1))
+def test_what_is_larger_and_worse_is_never_chosen(parts: list[list[Option]], share: float) -> None:
+    for option, part in zip(allocate(parts, limit_of(parts, share)), parts, strict=True):
+        assert not any(other.bytes < option.bytes and other.divergence <= option.divergence for other in part)
+        assert not any(other.bytes <= option.bytes and other.divergence < option.divergence for other in part)
+
+
+@given(st.lists(rough, min_size=1, max_size=12))
+def test_not_dominated_keeps_just_the_frontier(part: list[Option]) -> None:
+    kept = not_dominated(part)
+    pairs = [(option.bytes, option.divergence) for option in kept]
+    every = {(option.bytes, option.divergence) for option in part}
+    frontier = {(b, d) for b, d in every if not any((x <= b and y <= d) and (x, y) != (b, d) for x, y in every)}
+    assert set(pairs) == frontier and len(pairs) == len(frontier)
+    assert pairs == sorted(pairs, key=lambda pair: -pair[0])
+
+
+def test_many_cheap_steps_are_better_than_one_dear_one() -> None:
+    """Greedily by loss a byte, the third part's large option would go first."""
+    small = [Option(10, 0.0), Option(6, 1.0)]
+    large = [Option(100, 0.0), Option(80, 4.0)]
+    assert [option.bytes for option in allocate([small, small, large], 112)] == [6, 6, 100]
+    assert [option.bytes for option in allocate([small, small, large], 111)] == [10, 10, 80]
+
+
+def test_limits_hold_to_the_byte_at_a_gigabyte() -> None:
+    """A solver's tolerance of 1e-6 would be a thousand bytes."""
+    parts = [[Option(300_000_001 + k, 0.0), Option(300_000_000 + k, 1.0)] for k in range(3)]
+    for short in range(4):
+        chosen = allocate(parts, 900_000_006 - short)
+        assert size(chosen) <= 900_000_006 - short and loss(chosen) == short
+
+
+def test_tiny_divergences_still_count() -> None:
+    parts = [[Option(2, 0.0), Option(1, 1e-9)], [Option(2, 0.0), Option(1, 3e-9)]]
+    assert [option.bytes for option in allocate(parts, 3)] == [1, 2]
+
+
+def test_no_bytes_at_all() -> None:
+    assert allocate([[Option(0, 2.0), Option(5, 0.0)]], 0) == [Option(0, 2.0)]
