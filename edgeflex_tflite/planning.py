@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import operator
 from collections.abc import Sequence
 
@@ -24,6 +25,7 @@ from edgeflex_tflite.run import Design, Run
 SPENT_SHARE = 0.5
 """Of the accuracy that may be lost, what the plan spends; predictions of single changes add up only roughly."""
 TINY = 1e-12
+ROUNDING = 1e-6
 
 
 def levers_of(recipe: Recipe, plan: PrecisionPlan) -> tuple[str, ...]:
@@ -84,9 +86,16 @@ def _chosen(run: Run, costs: Costs, to_save: int) -> list[Option]:
         assert recipe.max_accuracy_drop is not None
         return smallest(parts, SPENT_SHARE * recipe.max_accuracy_drop / max(costs.points_per_nat, TINY))
     if recipe.prune_ratio:
-        mlps = parts[0 : 2 * len(run.dense.blocks) : 2]
-        to_save = round(recipe.prune_ratio * sum(options[0].bytes for options in mlps))
+        return _share_of_neurons(parts, run.dense_widths, recipe.prune_ratio)
     return allocate(parts, sum(options[0].bytes for options in parts) - to_save)
+
+
+def _share_of_neurons(parts: list[list[Option]], dense_widths: Sequence[int], ratio: float) -> list[Option]:
+    """Options that cut at least a share of all MLP neurons: each neuron counts as one, whatever its bytes are."""
+    neurons = [
+        [dataclasses.replace(option, bytes=option.sizes.get("width", 0)) for option in options] for options in parts
+    ]
+    return allocate(neurons, math.floor((1 - ratio) * sum(dense_widths) + ROUNDING))
 
 
 def measure(run: Run, levers: Sequence[str]) -> Costs:

@@ -65,11 +65,15 @@ class _Sizer:
         cost: BlockCosts,
     ) -> list[Option]:
         """All sizes in all precisions of the linears at `paths`; divergences add up."""
-        groups = [(group, loss) for group, loss in cost.int4.items() if group[0] in paths]
+        groups = [
+            (group, loss)
+            for group, loss in cost.int4.items()
+            if group[0] in paths and any(self.dtypes[path] is Dtype.INT8 for path in group)
+        ]
         choices = []
         for lowered in itertools.product((False, True), repeat=len(groups)):
             chosen = [group for group, low in zip(groups, lowered, strict=True) if low]
-            dtypes = {path: Dtype.INT4 for group, _ in chosen for path in group}
+            dtypes = {path: Dtype.INT4 for group, _ in chosen for path in group if self.dtypes[path] is Dtype.INT8}
             loss = sum(loss for _, loss in chosen)
             for changes, size_loss in sizes:
                 bytes_ = self._bytes(paths, dataclasses.replace(shape, **changes), dtypes)

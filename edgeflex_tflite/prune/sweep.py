@@ -39,14 +39,16 @@ def prune(
     """
     smaller = copy.deepcopy(model)
     cuts = list(plan.cuts)
-    is_cut = [cut.is_cut for cut in cuts]
+    begun = False
     from_loss = _loss_scores(model, tokens, recipe, labels)
 
     def treat(stage: Stage) -> None:
-        if recipe.refit and any(is_cut[: stage.index]):
+        nonlocal begun
+        if recipe.refit and begun:
             refit_(stage)
         if stage.index is None:
             return
+        before = stage.block.shape
         cut, shape = cuts[stage.index], cuts[stage.index].shape
         if shape is not None and stage.paths == ("attn.q", "attn.k", "attn.v"):
             inputs = ((x, x) for x, _ in stage.batches())
@@ -55,6 +57,7 @@ def prune(
             stage.block.attn = cut_contexts(stage.block.attn, stage.regression.inputs, shape)
         elif cut.width < cut.dense_width and stage.paths == ("mlp.fc2",):
             cuts[stage.index] = _cut_mlp_(stage, cut, recipe, from_loss[stage.index])
+        begun = begun or stage.block.shape != before
 
     walk(model, smaller, tokens, treat, progress, "prune blocks")
     return smaller, dataclasses.replace(plan, cuts=tuple(cuts))

@@ -40,6 +40,7 @@ def round_weights(
 
     Returns:
         A new model whose integer linears hold values on their grid, in float; and what rounding costs at each of them.
+        Linears outside of the blocks but the head, those of attention pooling, are rounded to the nearest.
     """
     rounded = copy.deepcopy(model)
     for site, linear in weight_sites(rounded).items():
@@ -64,9 +65,13 @@ def round_weights(
                     linear.bias.copy_(stage.regression.bias(chosen, reader))
 
     walk(model, rounded, tokens, treat, progress, "round weights")
+    solved = {each.site for each in found}
     for site, linear in weight_sites(rounded).items():
         if isinstance(linear, RoundedLinear):
             rounded.set_submodule(site, linear.plain())
+        if isinstance(linear, nn.Linear) and dtypes[site].is_integer and site not in solved:
+            with torch.no_grad():
+                linear.weight.copy_(round_weight(linear.weight.double(), dtypes[site].bits))
     return rounded, found
 
 

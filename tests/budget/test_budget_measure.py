@@ -45,7 +45,9 @@ def images() -> list[Tensor]:
 
 
 def measure(edge: EdgeViT, levers: tuple[str, ...], recipe: Recipe = NARROW, **options: Any) -> list[BlockCosts]:
-    return measure_blocks(edge, embed(edge, images()), recipe, levers, [None] * len(edge.blocks), **options)
+    return list(
+        measure_blocks(edge, embed(edge, images()), recipe, levers, [None] * len(edge.blocks), **options).blocks
+    )
 
 
 def divergence_by_hand(edge: EdgeViT, changed: EdgeViT, count: int = 10) -> float:
@@ -245,7 +247,9 @@ def test_scores_with_labels_decide_what_is_probed(score: str) -> None:
     edge = edge_vit(depth=2)
     tokens, recipe = embed(edge, images()), Recipe(prune_score=score, compensate="none", refit=False)
     labels = torch.arange(10)
-    curves = [c.mlp for c in measure_blocks(edge, tokens, recipe, ["mlp"], loss_scores(edge, tokens, labels, score))]
+    curves = [
+        c.mlp for c in measure_blocks(edge, tokens, recipe, ["mlp"], loss_scores(edge, tokens, labels, score)).blocks
+    ]
     cut, _ = prune(edge, tokens, plan_for(edge, [72, 96]), recipe, labels=labels)
     assert curves[0] is not None
     assert curves[0].cost(72) == pytest.approx(divergence_by_hand(edge, cut), rel=1e-3)
@@ -275,7 +279,7 @@ def test_progress_sees_every_block() -> None:
 
 def test_sites_outside_of_blocks_are_rounded_one_at_a_time() -> None:
     edge = edge_vit(depth=1)
-    found = measure_int8(edge, images(), ["patch_embed", "head"], images=6)
+    found = {each.change: each.divergence for each in measure_int8(edge, images(), ["patch_embed", "head"], images=6)}
     for site, divergence in found.items():
         changed = copy.deepcopy(edge)
         weight: Any = changed.get_submodule(site).weight
@@ -283,7 +287,7 @@ def test_sites_outside_of_blocks_are_rounded_one_at_a_time() -> None:
         step = rows.abs().amax(1, keepdim=True) / 127
         rows.copy_((rows / step).round() * step)
         assert divergence == pytest.approx(divergence_by_hand(edge, changed, 6), rel=1e-2), site
-    assert measure_int8(edge, images(), [], 6) == {}
+    assert measure_int8(edge, images(), [], 6) == []
 
 
 def test_divergence_golden() -> None:

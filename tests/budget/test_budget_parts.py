@@ -11,7 +11,7 @@ import pytest
 from edgeflex_tflite.artifacts import Dtype, PrecisionPlan
 from edgeflex_tflite.budget.allocate import Option
 from edgeflex_tflite.budget.curves import level_curve
-from edgeflex_tflite.budget.measure import BlockCosts, nothing_measured
+from edgeflex_tflite.budget.measure import BlockCosts, Costs, nothing_measured
 from edgeflex_tflite.budget.parts import parts_of
 from edgeflex_tflite.lower.predict import block_bytes
 from edgeflex_tflite.models.edge import EdgeViT
@@ -44,7 +44,7 @@ def test_bytes_are_those_of_the_block(name: str, precision: str) -> None:
     """What an option saves against the first one is what `block_bytes` says of the shape in these precisions."""
     edge = edge_vit(name)
     plan = plan_of(edge, precision)
-    parts = parts_of(edge, plan, free(edge), {}, 4)
+    parts = parts_of(edge, plan, Costs(tuple(free(edge)), {}), 4)
     assert len(parts) == 4
     for number, options in enumerate(parts):
         index = number // 2
@@ -59,7 +59,9 @@ def test_bytes_are_those_of_the_block(name: str, precision: str) -> None:
 @pytest.mark.parametrize("name", [PLAIN, GATED])
 def test_the_first_option_is_the_dense_one(name: str) -> None:
     edge = edge_vit(name)
-    for number, options in enumerate(parts_of(edge, plan_of(edge, "mixed"), free(edge), {"head": 0.5}, 4)):
+    for number, options in enumerate(
+        parts_of(edge, plan_of(edge, "mixed"), Costs(tuple(free(edge)), {"head": 0.5}), 4)
+    ):
         dense, *others = options
         assert dense.divergence == 0 and not dense.dtypes
         shape = edge.blocks[0].shape
@@ -70,14 +72,14 @@ def test_the_first_option_is_the_dense_one(name: str) -> None:
 def test_parts_together_are_the_linears_of_the_model() -> None:
     """Blocks in FP32 hold their linears, and norms, which no option changes."""
     edge = edge_vit(GATED)
-    parts = parts_of(edge, plan_of(edge, "fp32"), free(edge), {}, 4)
+    parts = parts_of(edge, plan_of(edge, "fp32"), Costs(tuple(free(edge)), {}), 4)
     linears = sum(p.numel() for name, p in edge.blocks.named_parameters() if ".norm" not in name)
     assert sum(options[0].bytes for options in parts) == 4 * linears
 
 
 def test_every_combination_is_offered_once() -> None:
     edge = edge_vit()
-    mlp, attention = parts_of(edge, plan_of(edge, "mixed"), free(edge), {}, 4)[:2]
+    mlp, attention = parts_of(edge, plan_of(edge, "mixed"), Costs(tuple(free(edge)), {}), 4)[:2]
     found = [(*o.sizes.items(), *o.dtypes) for o in mlp]
     assert len(mlp) == len({*found}) == 96 // 4 * 2**2
     shapes = {(*o.sizes.items(), *o.dtypes) for o in attention}
@@ -89,7 +91,7 @@ def test_divergences_add_up() -> None:
     sizes = {"num_heads": {2: 1.0, 1: 2.0}, "key_dim": {4: 10.0}, "value_dim": {4: 100.0}}
     int4 = {("attn.q", "attn.k", "attn.v"): 1000.0, ("attn.proj",): 1e4, ("mlp.fc1",): 3.0, ("mlp.fc2",): 50.0}
     costs = [BlockCosts(level_curve(96), sizes, int4)] * 2
-    mlp, attention = parts_of(edge, plan_of(edge, "mixed"), costs, {}, 4)[:2]
+    mlp, attention = parts_of(edge, plan_of(edge, "mixed"), Costs(tuple(costs), {}), 4)[:2]
     expected = {sum(each) for each in itertools.product((0, 1, 2), (0, 10), (0, 100), (0, 1000), (0, 1e4))}
     assert {option.divergence for option in attention} == expected
     for option in attention:
@@ -106,7 +108,7 @@ def test_divergences_add_up() -> None:
 def test_linears_become_int4_together_with_those_that_read_the_same(name: str) -> None:
     edge = edge_vit(name)
     gate = ["mlp.gate"] if name == GATED else []
-    for number, options in enumerate(parts_of(edge, plan_of(edge, "mixed"), free(edge), {}, 4)):
+    for number, options in enumerate(parts_of(edge, plan_of(edge, "mixed"), Costs(tuple(free(edge)), {}), 4)):
         groups = [["attn.q", "attn.k", "attn.v"], ["attn.proj"]] if number % 2 else [["mlp.fc1", *gate], ["mlp.fc2"]]
         for option in options:
             assert {*option.dtypes.values()} <= {Dtype.INT4}
@@ -118,19 +120,23 @@ def test_linears_become_int4_together_with_those_that_read_the_same(name: str) -
 
 def test_widths_are_multiples_or_the_dense_one() -> None:
     edge = to_edge_form(random_vit(embed_dim=24, depth=1, mlp_ratio=35 / 24))
-    mlp = parts_of(edge, plan_of(edge, "mixed"), [nothing_measured(edge.blocks[0], ("mlp",), 16)], {}, 16)[0]
+    mlp = parts_of(edge, plan_of(edge, "mixed"), Costs((nothing_measured(edge.blocks[0], ("mlp",), 16),), {}), 16)[0]
     assert [option.sizes["width"] for option in mlp] == [edge.blocks[0].mlp.width, 32, 16]
 
 
 def test_nothing_but_the_dense_options_without_levers() -> None:
     edge = edge_vit()
-    assert [len(options) for options in parts_of(edge, plan_of(edge, "mixed"), free(edge, ()), {}, 4)] == [1] * 4
+    assert [
+        len(options) for options in parts_of(edge, plan_of(edge, "mixed"), Costs(tuple(free(edge, ())), {}), 4)
+    ] == [1] * 4
 
 
 def test_sites_outside_of_blocks() -> None:
     """FP16 weights are expanded in the arena; INT8 ones keep a row sum; both have FP32 biases."""
     edge = edge_vit()
-    patch, head = parts_of(edge, plan_of(edge, "mixed"), free(edge), {"patch_embed": 0.25, "head": 0.5}, 4)[4:]
+    patch, head = parts_of(
+        edge, plan_of(edge, "mixed"), Costs(tuple(free(edge)), {"patch_embed": 0.25, "head": 0.5}), 4
+    )[4:]
     assert head == [
         Option(2 * 240 + 4 * 10 + 4 * 240, 0.0),
         Option(240 + 4 * 10 + 64, 0.5, dtypes={"head": Dtype.INT8}),
@@ -143,6 +149,6 @@ def test_sites_outside_of_blocks() -> None:
 @pytest.mark.parametrize("sites", [r"mlp\.fc2$", r"attn\.k$"])
 def test_sites_kept_in_fp32_stay(sites: str) -> None:
     edge = edge_vit()
-    parts = parts_of(edge, plan_of(edge, "mixed", fp32_sites=sites), free(edge), {}, 4)
+    parts = parts_of(edge, plan_of(edge, "mixed", fp32_sites=sites), Costs(tuple(free(edge)), {}), 4)
     kept = {f"blocks.{i}.{p}" for i in (0, 1) for p in ("mlp.fc2", "attn.k") if p in sites.replace("\\", "")}
     assert kept and not any(kept & {*option.dtypes} for options in parts for option in options)
