@@ -127,7 +127,6 @@ def test_uniform_allocation_cuts_the_same_share_of_blocks_of_other_widths() -> N
     assert [cut.dense_width for cut in plan.cuts] == [384, 192, 96]
 
 
-@pytest.mark.xfail(strict=True, reason="it counts bytes, fc2's biases among them, and so cuts a step too much")
 @pytest.mark.parametrize("allocation", CHOICES["allocation"])
 @pytest.mark.parametrize("precision", ["fp32", "mixed"])
 @pytest.mark.parametrize("ratio", [0.25, 0.5, 0.75])

@@ -13,6 +13,7 @@ from ai_edge_quantizer.utils import qsv_utils
 
 from edgeflex_tflite.artifacts import Dtype, PrecisionPlan
 from edgeflex_tflite.lower import flatbuffer
+from edgeflex_tflite.lower.grid import exact_recovery
 from edgeflex_tflite.quiet import quiet
 
 SIGNATURE = "serving_default"
@@ -21,7 +22,7 @@ ALL = qtyping.TFLOperationName.ALL_SUPPORTED
 WEIGHTED_OPERATORS = (qtyping.TFLOperationName.FULLY_CONNECTED, qtyping.TFLOperationName.CONV_2D)
 NOT_QUANTIZED = quantizer.AlgorithmName.NO_QUANTIZE
 MIN_MAX = quantizer.AlgorithmName.MIN_MAX_UNIFORM_QUANT
-RECOVER_GRID = quantizer.AlgorithmName.DEQUANTIZED_WEIGHT_RECOVERY
+RECOVERY = quantizer.AlgorithmName.DEQUANTIZED_WEIGHT_RECOVERY
 FLOAT_CASTING = quantizer.AlgorithmName.FLOAT_CASTING
 
 
@@ -46,7 +47,7 @@ def quantize_file(
     work = quantizer.Quantizer(str(source))
     for regex, operation, config, algorithm in recipe_entries(plan, on_grid):
         work.update_quantization_recipe(regex, operation, config, algorithm)
-    with quiet():
+    with quiet(), exact_recovery():
         statistics = _ranges(source, work, calibration, threads) if work.need_calibration else None
         result = work.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
     assert result.quantized_model is not None
@@ -79,7 +80,7 @@ def _ranges(source: Path, work: quantizer.Quantizer, calibration: Iterable[np.nd
 
 def recipe_entries(plan: PrecisionPlan, on_grid: bool = False) -> Iterator[tuple[str, str, Any, Any]]:
     """(regex over tensor names, operator, configuration, algorithm), later entries overruling earlier ones."""
-    algorithm = RECOVER_GRID if on_grid else MIN_MAX
+    algorithm = RECOVERY if on_grid else MIN_MAX
     if plan.activations == "static":
         yield ".*", ALL, _integer_config(plan, Dtype.INT8), MIN_MAX
         if not plan.integer_io:

@@ -145,7 +145,6 @@ def test_sites_outside_of_blocks() -> None:
     assert patch[0].bytes == 24 * 192 * 6 + 4 * 24
 
 
-@pytest.mark.xfail(strict=True, reason="the lever int4 lowers sites that fp32_sites keeps")
 @pytest.mark.parametrize("sites", [r"mlp\.fc2$", r"attn\.k$"])
 def test_sites_kept_in_fp32_stay(sites: str) -> None:
     edge = edge_vit()

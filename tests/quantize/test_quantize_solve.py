@@ -201,7 +201,6 @@ def test_planted_outliers_with_inputs_in_float() -> None:
     assert errors[1] < 0.8 * errors[0]
 
 
-@pytest.mark.xfail(strict=True, reason="linears of the attention pool are integers in the file and never rounded")
 def test_the_attention_pool_lies_on_the_grid_too() -> None:
     edge = edge_vit(POOLED, depth=1)
     rounded = rounded_by(edge, dtypes_of(edge, Dtype.INT8), BOTH)
