@@ -1,7 +1,7 @@
 """Weights that were rounded before they came to the quantizer, stored as the integers that they are.
 
-ai-edge-quantizer's `dequantized_weight_recovery` does that, but takes the smallest distance between two weights of a
-row for its step: wrong where no two of them are neighbours, as happens in narrow layers. Here a row's step is its largest
+ai-edge-quantizer's `dequantized_weight_recovery` does that, but takes the smallest distance of two weights of a row
+for its step: wrong where no two of them are neighbours, as happens in narrow layers. Here a row's step is its largest
 weight over the smallest integer under which all others are integers too.
 """
 

@@ -19,9 +19,6 @@ from edgeflex_tflite.profiling.blocks import Progress, Tokens, no_progress
 from edgeflex_tflite.quantize.simulate import seen
 from edgeflex_tflite.recover.regression import Regression
 
-EMPHASIS = 6
-"""How often a token that the head reads counts, in what proj, fc1 and fc2 are fitted to."""
-
 Batches = Iterator[tuple[Tensor, tuple[Tensor, ...]]]
 
 
@@ -83,26 +80,14 @@ def walk(
         stage = partial(Stage, block, index)
         treat(stage(("attn.q", "attn.k", "attn.v"), partial(_projections, reference, block, wanted, stream)))
         half_wanted = [reference.after_attention(x) for x in wanted]
-        treat(stage(("attn.proj",), partial(_emphasized, model, partial(_contexts, block, stream, half_wanted))))
+        treat(stage(("attn.proj",), partial(_contexts, block, stream, half_wanted)))
         half = [block.after_attention(x) for x in stream]
         neurons = partial(_neurons, reference, block, half_wanted, half)
-        treat(stage(readers, partial(_emphasized, model, neurons)))
+        treat(stage(readers, neurons))
         wanted = [reference.after_mlp(x) for x in half_wanted]
-        treat(stage(("mlp.fc2",), partial(_emphasized, model, partial(_hidden, block, half, wanted))))
+        treat(stage(("mlp.fc2",), partial(_hidden, block, half, wanted)))
         stream = [block.after_mlp(x) for x in half]
     treat(Stage(model, None, ("head",), partial(_features, dense, model, wanted, stream)))
-
-
-def _emphasized(model: EdgeViT, batches: Callable[[], Batches]) -> Batches:
-    """The tokens that the head reads more often, where they are few: the logits depend on them more than on others."""
-    reads = model.reads
-    few = len(range(*reads.indices(model.num_tokens))) * EMPHASIS < model.num_tokens
-    for x, wanted in batches():
-        yield _repeated(x, reads, few), tuple(_repeated(y, reads, few) for y in wanted)
-
-
-def _repeated(x: Tensor, reads: slice, few: bool) -> Tensor:
-    return torch.cat([x, *[x[..., reads, :]] * (EMPHASIS - 1)], dim=-2) if few else x
 
 
 def _projections(dense: Block, block: Block, wanted: Tokens, stream: Tokens) -> Batches:

@@ -61,7 +61,7 @@ def test_the_least_possible_limit_is_met(parts: list[list[Option]]) -> None:
 @given(problems, st.integers(1, 10**6))
 def test_a_limit_below_the_least_is_refused(parts: list[list[Option]], missing: int) -> None:
     least = least_size(parts)
-    with pytest.raises(UserError, match=f"take {least:,} bytes at least, and {least - missing:,} are left"):
+    with pytest.raises(UserError, match=f"takes {least:,} bytes at least, and {least - missing:,} are left"):
         allocate(parts, least - missing)
 
 

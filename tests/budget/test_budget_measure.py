@@ -36,12 +36,6 @@ PLAIN = "vit_tiny_patch16_224"
 NARROW = Recipe(width_multiple=4)
 
 
-@pytest.fixture(autouse=True)
-def every_token_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that moments are those of the tokens as they are."""
-    monkeypatch.setattr("edgeflex_tflite.recover.walk.EMPHASIS", 1)
-
-
 def edge_vit(name: str = PLAIN, **options: Any) -> EdgeViT:
     return to_edge_form(random_vit(name, **({"embed_dim": 24} | options)))
 

@@ -33,8 +33,12 @@ def test_precisions(precision: str, weights: Dtype, compute: Dtype, activations:
     plan = plan_precision(Recipe(precision=precision), WEIGHTS, COMPUTE)
     half = {"patch_embed": Dtype.FP16, "head": Dtype.FP16} if precision == "mixed" else {}
     whole = {"patch_embed": Dtype.INT8} if precision == "int4_dynamic" else {}
-    assert {site: found.dtype for site, found in plan.weights.items()} == dict.fromkeys(WEIGHTS, weights) | half | whole
-    assert {site: found.dtype for site, found in plan.compute.items()} == dict.fromkeys(COMPUTE, compute)
+    ends = {"head": Dtype.FP32} if precision == "int8_static" else {}
+    expected = dict.fromkeys(WEIGHTS, weights) | half | whole | ends
+    assert {site: found.dtype for site, found in plan.weights.items()} == expected
+    stream = [site for site in COMPUTE if "norm" in site or site == "model"] if precision == "int8_static" else []
+    expected = dict.fromkeys(COMPUTE, compute) | dict.fromkeys(stream, Dtype.FP32)
+    assert {site: found.dtype for site, found in plan.compute.items()} == expected
     assert (plan.activations, plan.integer_io) == (activations, integer_io)
 
 
@@ -61,10 +65,26 @@ def test_fp32_sites() -> None:
 
 
 def test_fp32_sites_keep_computation_too_where_it_is_integer() -> None:
-    plan = plan_precision(Recipe(precision="int8_static", fp32_sites="softmax|norm"), WEIGHTS, COMPUTE)
+    plan = plan_precision(Recipe(precision="int8_static", fp32_sites="softmax|norm", stream="int8"), WEIGHTS, COMPUTE)
     integer = {site for site, found in plan.compute.items() if found.dtype is Dtype.INT8}
     assert integer == {"model"}
     assert {found.dtype for found in plan.weights.values()} == {Dtype.INT8}
+
+
+@pytest.mark.parametrize(("stream", "dtype"), [("fp32", Dtype.FP32), ("int16", Dtype.INT16), ("int8", Dtype.INT8)])
+def test_the_stream_of_a_static_graph(stream: str, dtype: Dtype) -> None:
+    plan = plan_precision(Recipe(precision="int8_static", stream=stream), WEIGHTS, [*COMPUTE, "blocks.0", "blocks.11"])
+    for site, found in plan.compute.items():
+        on_stream = "norm" in site or site in ("blocks.0", "blocks.11")
+        if on_stream:
+            assert found.dtype is dtype
+        elif site != "model":
+            assert found.dtype is Dtype.INT8
+
+
+def test_a_whole_integer_file_has_no_float_stream() -> None:
+    with pytest.raises(UserError, match="stream is fp32 and precision int8_full"):
+        plan_precision(Recipe(precision="int8_full", stream="fp32"), WEIGHTS, COMPUTE)
 
 
 def test_fp16_sites() -> None:
@@ -111,7 +131,7 @@ def test_refused(options: dict[str, Any], message: str) -> None:
 
 @pytest.mark.parametrize("precision", [row[0] for row in DTYPES])
 def test_no_fp16_sites_is_fine_in_every_precision(precision: str) -> None:
-    plan = plan_precision(Recipe(precision=precision, fp16_sites=""), WEIGHTS, COMPUTE)
+    plan = plan_precision(Recipe(precision=precision, fp16_sites="", stream="int8"), WEIGHTS, COMPUTE)
     assert len({found.dtype for site, found in plan.weights.items() if site != "patch_embed"}) == 1
 
 

@@ -24,12 +24,6 @@ PLAIN, GATED, POOLED = "vit_tiny_patch16_224", "vit_giant_patch14_dinov2", "vit_
 LINEARS = ("attn.q", "attn.k", "attn.v", "attn.proj", "mlp.fc1", "mlp.gate", "mlp.fc2")
 
 
-@pytest.fixture(autouse=True)
-def every_token_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that moments are those of the tokens as they are."""
-    monkeypatch.setattr("edgeflex_tflite.recover.walk.EMPHASIS", 1)
-
-
 def edge_vit(name: str = PLAIN, **options: Any) -> EdgeViT:
     return to_edge_form(random_vit(name, **({"embed_dim": 24, "depth": 2} | options)))
 

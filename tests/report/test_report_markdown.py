@@ -7,7 +7,18 @@ import dataclasses
 import numpy as np
 import pytest
 
-from edgeflex_tflite.artifacts import AwqGroup, BlockCut, MemoryCost, Metrics, Parity, PrunePlan
+from edgeflex_tflite.artifacts import (
+    AwqGroup,
+    BlockCut,
+    BlockShape,
+    Dtype,
+    MemoryCost,
+    Metrics,
+    Parity,
+    PrunePlan,
+    RoundedSite,
+    Sensitivity,
+)
 from edgeflex_tflite.report import markdown
 from edgeflex_tflite.report.plan import width_rows
 from edgeflex_tflite.verify.accuracy import accuracy
@@ -28,6 +39,7 @@ def metrics() -> Metrics:
         drop_low_points=40.2,
         drop_high_points=59.8,
         agreement_percent=50.0,
+        divergence=0.0125,
         parity=Parity(16, 1e-6, 2e-7, 1e-3),
         memory=MemoryCost(20_000_000, 1_500_000, 21_000_000, "FULLY_CONNECTED (operator 7)"),
         dense_memory=MemoryCost(80_000_000, 6_000_000, 81_000_000, "GELU (operator 9)"),
@@ -62,9 +74,35 @@ def test_the_budget_is_named_where_there_is_one(metrics: Metrics) -> None:
 def test_errors_that_were_not_measured_are_blank() -> None:
     plan = PrunePlan((BlockCut(64, 64, 0.0, 0.0), BlockCut(32, 64, 0.1, 1.0, 0.2, 0.05)), 0, 0)
     dense, cut = markdown._widths_table(plan).splitlines()[2:]
-    assert dense.count("-") == 2
+    assert dense.count(" - ") == 5 and cut.count(" - ") == 3
     assert "2.00e-01" in cut and "5.00e-02" in cut
     assert width_rows(plan) == [(0, 64, 64, "0.0%"), (1, 64, 32, "50.0%")]
+
+
+def test_an_attention_that_was_cut_has_its_sizes() -> None:
+    shape = BlockShape(64, 5, 48, 32)
+    row = markdown._widths_table(PrunePlan((BlockCut(64, 64, 0.0, 0.0, shape=shape),), 0, 0)).splitlines()[2]
+    assert [cell.strip() for cell in row.split("|")[4:7]] == ["5", "48", "32"]
+
+
+def test_sensitivities_have_a_row_a_block_and_a_column_a_change(metrics: Metrics) -> None:
+    found = (Sensitivity(0, "768 neurons", 2e-3), Sensitivity(0, "fc1 INT4", 3e-4), Sensitivity(1, "fc1 INT4", 5e-5))
+    plan = PrunePlan((), 0, 0, predicted_divergence=0.01, sensitivities=(*found, Sensitivity(None, "head INT8", 0.0)))
+    *_, first, second, other = markdown._sensitivity_table(plan).splitlines()
+    assert [cell.strip() for cell in first.split("|")[1:5]] == ["0", "2.0e-03", "3.0e-04", ""]
+    assert [cell.strip() for cell in second.split("|")[1:5]] == ["1", "", "5.0e-05", ""]
+    assert "other" in other and "0.0e+00" in other
+    text = markdown._prediction_text(plan, metrics)
+    assert "expected a divergence of 0.0100 nats" in text and "by 0.0125 nats" in text
+    assert markdown._sensitivity_table(PrunePlan((), 0, 0)) == ""
+    assert "expected" not in markdown._prediction_text(PrunePlan((), 0, 0), metrics)
+
+
+def test_rounding_names_the_worst_linear() -> None:
+    sites = [RoundedSite("a", Dtype.INT8, 2e-4, 1e-4), RoundedSite("b", Dtype.INT4, 3e-2, 5e-3)]
+    text = markdown._rounding_text(sites)
+    assert "2 linears up to 5.0e-03" in text and "(b)" in text and "up to 3.0e-02" in text
+    assert markdown._rounding_text([]) == ""
 
 
 def test_awq_gain() -> None:
