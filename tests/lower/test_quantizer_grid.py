@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -16,10 +18,11 @@ from edgeflex_tflite.lower import flatbuffer
 from edgeflex_tflite.lower.export import export_float
 from edgeflex_tflite.lower.quantizer import quantize_file
 from edgeflex_tflite.models.edge import EdgeViT
-from edgeflex_tflite.models.sites import weight_sites
+from edgeflex_tflite.models.sites import compute_sites, weight_sites
 from edgeflex_tflite.models.translate import to_edge_form
 from edgeflex_tflite.profiling.blocks import embed
 from edgeflex_tflite.quantize.awq import fold_, fold_targets, search
+from edgeflex_tflite.quantize.plan import plan_precision
 from edgeflex_tflite.quantize.rounding import levels, round_weight
 from edgeflex_tflite.quantize.solve import per_token, round_weights
 from edgeflex_tflite.recipe import Recipe
@@ -196,3 +199,31 @@ def test_a_model_with_an_attention_pool_can_be_written(images: Images, tmp_path:
     pooled = to_edge_form(random_vit("vit_base_patch16_siglip_224", embed_dim=192, depth=1))
     plan = plan_for(pooled, "int8_dynamic")
     written(on_grid(pooled, plan), plan, images, tmp_path)
+
+
+@pytest.mark.slow
+def test_the_stream_in_int16(edge: EdgeViT, images: Images, tmp_path: Path) -> None:
+    """Residual additions and norms in 16 bits, where two channels of the stream are far larger than the others."""
+    outliers = copy.deepcopy(edge)
+    outliers.position.data[:, 0] += 100
+    outliers.position.data[:, 1] -= 100
+    wanted = torch_logits(outliers, images)
+    errors = {}
+    for stream, dtype in (("int8", "INT8"), ("int16", "INT16")):
+        recipe = Recipe(precision="int8_static", stream=stream, fp32_sites="^head$")
+        plan = plan_precision(recipe, weight_sites(edge), compute_sites(edge))
+        (tmp_path / stream).mkdir()
+        path = written(on_grid(outliers, plan), plan, images, tmp_path / stream)
+        assert stream_types(path) == {dtype}
+        runner = FileRunner(path, SPEC, threads=1)
+        errors[stream] = float(np.abs(np.stack([runner(image) for image in images]) - wanted).mean())
+    assert errors["int16"] < 0.9 * errors["int8"]
+
+
+def stream_types(path: Path) -> set[str]:
+    """Of what the residual additions write."""
+    content = flatbuffer.read(path)
+    tensors = content.subgraphs[0].tensors
+    outputs = [tensors[op.outputs[0]] for name, op in flatbuffer.operators(content) if name == "ADD"]
+    names = {code: name for name, code in vars(schema.TensorType).items() if isinstance(code, int)}
+    return {names[tensor.type] for tensor in outputs if re.match(r"blocks\.\d+;", tensor.name.decode())}
