@@ -26,6 +26,7 @@ SPENT_SHARE = 0.5
 """Of the accuracy that may be lost, what the plan spends; predictions of single changes add up only roughly."""
 TINY = 1e-12
 ROUNDING = 1e-6
+ARENA_MARGIN = 0.02
 
 
 def levers_of(recipe: Recipe, plan: PrecisionPlan) -> tuple[str, ...]:
@@ -45,9 +46,8 @@ def check_budget_possible(run: Design) -> None:
     blocks = tuple(nothing_measured(block, levers, run.recipe.width_multiple) for block in run.dense.blocks)
     costs = Costs(blocks, dict.fromkeys(_halves(run), 0.0)).of(levers)
     parts = parts_of(run.dense, run.precisions, costs, run.recipe.width_multiple)
-    least = run.dense_cost.total_bytes - sum(
-        options[0].bytes - min(option.bytes for option in options) for options in parts
-    )
+    can_save = sum(options[0].bytes - min(option.bytes for option in options) for options in parts)
+    least = run.dense_cost.total_bytes - can_save + _margin(run, levers)
     if budget < least:
         raise UserError(
             f"a budget of {budget / MEGABYTE:.2f} MB is impossible for this model in precision {run.recipe.precision}: "
@@ -66,7 +66,8 @@ def plan_pruning(run: Run, costs: Costs | None = None) -> PrunePlan:
     recipe, dense = run.recipe, run.dense_cost
     to_save = 0
     if recipe.memory_budget_bytes is not None:
-        to_save = max(0, dense.total_bytes - recipe.memory_budget_bytes)
+        over = dense.total_bytes - recipe.memory_budget_bytes
+        to_save = over + _margin(run, levers_of(recipe, run.precisions)) if over > 0 else 0
     if to_save == 0 and not recipe.prune_ratio and not recipe.spends_accuracy:
         cuts = tuple(BlockCut(width, width, 0.0, 0.0) for width in run.dense_widths)
         return PrunePlan(cuts, dense.weights_bytes, dense.arena_bytes)
@@ -77,6 +78,11 @@ def plan_pruning(run: Run, costs: Costs | None = None) -> PrunePlan:
         costs = measure(run, levers)
     costs = costs.of(levers)
     return _plan(run, _chosen(run, costs, to_save), costs, recipe.allocation == "measured")
+
+
+def _margin(run: Design, levers: Sequence[str]) -> int:
+    """Bytes kept free for what a changed attention, or other integers, do to the arena's plan."""
+    return 0 if levers == ("mlp",) else round(ARENA_MARGIN * run.dense_cost.arena_bytes)
 
 
 def _chosen(run: Run, costs: Costs, to_save: int) -> list[Option]:
@@ -166,5 +172,5 @@ def check_budget_holds(run: Run, cost: MemoryCost) -> None:
         raise VerificationError(
             f"the file needs {cost.total_bytes:,} bytes ({cost.weights_bytes:,} of weights, {cost.arena_bytes:,} of "
             f"arena, set by {cost.peak_op}), over the budget of {budget:,}: try --memory_budget_mb="
-            f"{(2 * budget - cost.total_bytes) / MEGABYTE:.2f}"
+            f"{(2 * budget - cost.total_bytes) // 10_000 / 100:.2f}"
         )
