@@ -126,7 +126,7 @@ def test_help_of_convert_imports_nothing_heavy(tmp_path: Path) -> None:
 
 def described(help_text: str, name: str) -> str:
     """What `--help` says about a flag, on one line."""
-    match = re.search(rf"^ +--(?:\[no\])?{name}: (.*?)(?=^ +--|\Z)", help_text, flags=re.DOTALL | re.MULTILINE)
+    match = re.search(rf"^ +--(?:\[no\])?{name}:\s(.*?)(?=^ +--|\Z)", help_text, flags=re.DOTALL | re.MULTILINE)
     assert match, f"--help does not list --{name}"
     return " ".join(match[1].split())
 

@@ -57,7 +57,9 @@ def round_weights(
                 best = stage.regression.refit(best, reader, RELATIVE_RIDGE)
             chosen = best
             if dtypes[site].is_integer:
-                chosen, cost = _round(best, stage.regression.inputs.covariance, dtypes[site].bits, recipe.rounding)
+                inputs = stage.regression.inputs
+                hessian = inputs.covariance if recipe.refit else inputs.second  # the bias takes the mean, or nothing
+                chosen, cost = _round(best, hessian, dtypes[site].bits, recipe.rounding)
                 found.append(RoundedSite(site, dtypes[site], *cost))
             with torch.no_grad():
                 linear.weight.copy_(chosen)
@@ -75,17 +77,17 @@ def round_weights(
     return rounded, found
 
 
-def _round(weight: Tensor, covariance: Tensor, bits: int, rounding: str) -> tuple[Tensor, tuple[float, float]]:
+def _round(weight: Tensor, hessian: Tensor, bits: int, rounding: str) -> tuple[Tensor, tuple[float, float]]:
     """The rounded weight, and the relative error of its output: by plain rounding, and as it was rounded."""
     plain = round_weight(weight, bits)
-    chosen = gptq(weight, covariance, bits) if rounding == "gptq" else plain
-    scale = _square(weight, covariance)
-    return chosen, (_square(plain - weight, covariance) / scale, _square(chosen - weight, covariance) / scale)
+    chosen = gptq(weight, hessian, bits) if rounding == "gptq" else plain
+    scale = _square(weight, hessian)
+    return chosen, (_square(plain - weight, hessian) / scale, _square(chosen - weight, hessian) / scale)
 
 
-def _square(weight: Tensor, covariance: Tensor) -> float:
-    """Mean squared output of a linear whose input has this covariance, at least a denominator."""
-    return max(((weight @ covariance) * weight).sum().item(), torch.finfo(torch.float64).tiny)
+def _square(weight: Tensor, hessian: Tensor) -> float:
+    """Mean squared output of a linear whose input has these second moments, at least a denominator."""
+    return max(((weight @ hessian) * weight).sum().item(), torch.finfo(torch.float64).tiny)
 
 
 def per_token(x: Tensor) -> Tensor:

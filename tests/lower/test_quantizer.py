@@ -25,7 +25,7 @@ TYPES = {
     "mixed": {"INT8": 18, "FLOAT16": 2},
     "fp16": {"FLOAT16": 20},
     "int8_dynamic": {"INT8": 20},
-    "int8_static": {"INT8": 20},
+    "int8_static": {"INT8": 19, "FLOAT32": 1},
     "int8_full": {"INT8": 20},
 }
 
