@@ -62,7 +62,9 @@ def test_a_quarter_of_the_memory_holds_and_costs_little(
 ) -> None:
     """24 % of what the FP32 file needs, the figure of the EdgeFlex-Transformer paper."""
     budget = 0.24 * unpruned.metrics.dense_memory.total_bytes / MEGABYTE
-    recipe = Recipe(calibration_samples=256, awq_tokens=256, probe_samples=16, memory_budget_mb=budget)
+    recipe = Recipe(
+        calibration_samples=256, awq_tokens=256, probe_samples=16, levers="mlp,int4", memory_budget_mb=budget
+    )
     metrics = compress(model, data, recipe, output_dir=tmp_path / "quarter").metrics
     assert metrics.memory.total_bytes <= budget * MEGABYTE < unpruned.metrics.memory.total_bytes
     assert metrics.drop_points <= 1.0

@@ -198,7 +198,8 @@ def test_planted_outliers_in_the_file(edge: EdgeViT, images: Images, tmp_path: P
 def test_a_model_with_an_attention_pool_can_be_written(images: Images, tmp_path: Path) -> None:
     pooled = to_edge_form(random_vit("vit_base_patch16_siglip_224", embed_dim=192, depth=1))
     plan = plan_for(pooled, "int8_dynamic")
-    written(on_grid(pooled, plan), plan, images, tmp_path)
+    path = written(on_grid(pooled, plan), plan, images, tmp_path)
+    assert any(site.startswith("attention_pool") for site in integer_weights(path))
 
 
 @pytest.mark.slow
