@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from edgeflex_tflite.artifacts import BlockCut, BlockShape, Dtype, MemoryCost, PrecisionPlan, PrunePlan
-from edgeflex_tflite.budget.allocate import Option, allocate, smallest
+from edgeflex_tflite.budget.allocate import Option, allocate
 from edgeflex_tflite.budget.curves import level_curve
 from edgeflex_tflite.budget.measure import BlockCosts, Costs, measure_blocks, measure_int8, nothing_measured
 from edgeflex_tflite.budget.parts import parts_of
@@ -22,9 +22,6 @@ from edgeflex_tflite.prune.gradients import loss_scores
 from edgeflex_tflite.recipe import MEGABYTE, Recipe
 from edgeflex_tflite.run import Design, Run
 
-SPENT_SHARE = 0.5
-"""Of the accuracy that may be lost, what the plan spends; predictions of single changes add up only roughly."""
-TINY = 1e-12
 ROUNDING = 1e-6
 ARENA_MARGIN = 0.02
 
@@ -68,7 +65,7 @@ def plan_pruning(run: Run, costs: Costs | None = None) -> PrunePlan:
     if recipe.memory_budget_bytes is not None:
         over = dense.total_bytes - recipe.memory_budget_bytes
         to_save = over + _margin(run, levers_of(recipe, run.precisions)) if over > 0 else 0
-    if to_save == 0 and not recipe.prune_ratio and not recipe.spends_accuracy:
+    if to_save == 0 and not recipe.prune_ratio:
         cuts = tuple(BlockCut(width, width, 0.0, 0.0) for width in run.dense_widths)
         return PrunePlan(cuts, dense.weights_bytes, dense.arena_bytes)
     levers = levers_of(recipe, run.precisions)
@@ -88,9 +85,6 @@ def _margin(run: Design, levers: Sequence[str]) -> int:
 def _chosen(run: Run, costs: Costs, to_save: int) -> list[Option]:
     recipe = run.recipe
     parts = parts_of(run.dense, run.precisions, costs, recipe.width_multiple)
-    if recipe.spends_accuracy:
-        assert recipe.max_accuracy_drop is not None
-        return smallest(parts, SPENT_SHARE * recipe.max_accuracy_drop / max(costs.points_per_nat, TINY))
     if recipe.prune_ratio:
         return _share_of_neurons(parts, run.dense_widths, recipe.prune_ratio)
     return allocate(parts, sum(options[0].bytes for options in parts) - to_save)

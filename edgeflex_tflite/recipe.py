@@ -61,8 +61,7 @@ class Recipe:
             `fp16_sites` has effect in `mixed` precision, `fp32_sites` in all.
         stream: with static activations, what the residual stream and the norms that read it are computed in: `fp32`,
             `int16` or `int8`; `auto`: `fp32` in `int8_static`, `int8` in `int8_full`.
-        max_accuracy_drop: largest loss of top-1 against the FP32 torch model, in percentage points; None: any. Without
-            budget or ratio, `mixed` precision makes the file as small as this lets it.
+        max_accuracy_drop: largest loss of top-1 against the FP32 torch model, in percentage points; None: any.
         calibration_samples: calibration images.
         eval_samples: evaluation images; None: all.
         input_layout, input_range: what the written file takes as its image.
@@ -120,16 +119,6 @@ class Recipe:
     def needs_labels(self) -> bool:
         """Whether the calibration images must carry the model's classes."""
         return self.prune_score in SCORES_WITH_LABELS
-
-    @property
-    def spends_accuracy(self) -> bool:
-        """Whether the file is to be as small as `max_accuracy_drop` lets it."""
-        return (
-            self.max_accuracy_drop is not None
-            and self.memory_budget_mb is None
-            and self.prune_ratio is None
-            and self.precision == "mixed"
-        )
 
     @property
     def lever_list(self) -> tuple[str, ...]:

@@ -68,7 +68,7 @@ def predict_needs(model: EdgeViT, recipe: Recipe, evaluation_images: int) -> Nee
 
 def prunes(recipe: Recipe) -> bool:
     """Whether the recipe may cut anything."""
-    return recipe.memory_budget_mb is not None or bool(recipe.prune_ratio) or recipe.spends_accuracy
+    return recipe.memory_budget_mb is not None or bool(recipe.prune_ratio)
 
 
 def check_model_fits(model: nn.Module) -> None:

@@ -64,15 +64,6 @@ def allocate(parts: Sequence[Sequence[Option]], limit_bytes: int) -> list[Option
     return _solve(candidates, lambda option: option.divergence, lambda option: option.bytes, limit_bytes)
 
 
-def smallest(parts: Sequence[Sequence[Option]], limit_divergence: float) -> list[Option]:
-    """For each part the option to take, so that bytes are fewest while divergences add up to the limit at most.
-
-    There is always one, since every part has an option that changes nothing.
-    """
-    candidates = [not_dominated(options) for options in parts]
-    return _solve(candidates, lambda option: option.bytes, lambda option: option.divergence, limit_divergence)
-
-
 Measure = Callable[[Option], float]
 
 
