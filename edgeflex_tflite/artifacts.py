@@ -124,7 +124,6 @@ class PrunePlan:
         dtypes: of the sites whose precision the budget has lowered.
         predicted_divergence: KL divergence of the logits that the allocation expects of the whole plan, in nats; None
             where it measures nothing.
-        points_per_nat: top-1 that is expected to be lost for each nat of divergence, in percentage points.
         sensitivities: what was measured.
     """
 
@@ -133,7 +132,6 @@ class PrunePlan:
     predicted_arena_bytes: int
     dtypes: dict[str, Dtype] = dataclasses.field(default_factory=dict)
     predicted_divergence: float | None = None
-    points_per_nat: float | None = None
     sensitivities: tuple[Sensitivity, ...] = ()
 
     @property

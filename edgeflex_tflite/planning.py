@@ -23,7 +23,9 @@ from edgeflex_tflite.recipe import MEGABYTE, Recipe
 from edgeflex_tflite.run import Design, Run
 
 ROUNDING = 1e-6
+"""Of a product of a share and a number of neurons."""
 ARENA_MARGIN = 0.02
+"""Of the dense model's arena."""
 
 
 def levers_of(recipe: Recipe, plan: PrecisionPlan) -> tuple[str, ...]:
@@ -137,7 +139,6 @@ def _plan(run: Run, chosen: list[Option], costs: Costs, measured: bool) -> Prune
         dense.arena_bytes - arena,
         dtypes,
         total,
-        costs.points_per_nat if measured else None,
         costs.sensitivities,
     )
 

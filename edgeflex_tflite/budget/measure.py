@@ -11,7 +11,6 @@ import dataclasses
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -74,13 +73,11 @@ class Costs:
     Attributes:
         blocks: of each block.
         int8: of each FP16 site outside the blocks, when it becomes INT8.
-        points_per_nat: top-1 that a divergence is expected to cost, by all that was measured.
         sensitivities: all that was measured.
     """
 
     blocks: tuple[BlockCosts, ...]
     int8: dict[str, float]
-    points_per_nat: float = 0.0
     sensitivities: tuple[Sensitivity, ...] = ()
 
     def of(self, levers: Collection[str]) -> Costs:
@@ -125,7 +122,7 @@ def measure_blocks(
         rest = _Rest(model, index, subset(tokens, recipe.probe_samples), probe)
         found.append(_block_costs(block, tokens, recipe, levers, from_loss[index], rest))
         tokens = advance(block, tokens)
-    return Costs(tuple(found), {}, probe.points_per_nat, tuple(probe.found))
+    return Costs(tuple(found), {}, tuple(probe.found))
 
 
 def _block_costs(
@@ -160,19 +157,11 @@ class Probe:
     def __init__(self, expected: Tensor) -> None:
         self.expected = expected
         self.found: list[Sensitivity] = []
-        self._points: list[float] = []
 
     def __call__(self, actual: Tensor, block: int | None, change: str) -> float:
         divergence = max(kl_divergence(self.expected, actual), 0.0)
         self.found.append(Sensitivity(block, change, divergence))
-        self._points.append(expected_drop(self.expected, actual))
         return divergence
-
-    @property
-    def points_per_nat(self) -> float:
-        """Least squares through the origin, of expected drops over divergences."""
-        divergences = np.array([found.divergence for found in self.found])
-        return float(divergences @ np.array(self._points) / max(divergences @ divergences, TINY))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -351,13 +340,3 @@ def nothing_measured(block: Block, levers: Collection[str], multiple: int) -> Bl
 
 def _present(block: Block, group: Iterable[str]) -> tuple[str, ...]:
     return tuple(path for path in group if path != "mlp.gate" or block.mlp.gate is not None)
-
-
-def expected_drop(expected: Tensor, actual: Tensor) -> float:
-    """Top-1 that is lost if the first logits' probabilities are right, in percentage points; no labels are needed.
-
-    That is the mean of `p(argmax p) - p(argmax q)`, over logits `[images, num_classes]`.
-    """
-    p = F.softmax(expected.double(), dim=-1)
-    chosen = p.gather(1, actual.argmax(1, keepdim=True))[:, 0]
-    return 100 * (p.amax(1) - chosen).mean().item()

@@ -1,4 +1,4 @@
-"""The two passes of pruning: one that learns what each block's neurons are worth, one that cuts."""
+"""The pass that cuts: every block to the shape that was planned for it."""
 
 from __future__ import annotations
 
