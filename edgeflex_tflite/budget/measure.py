@@ -18,7 +18,16 @@ from torch.nn import functional as F
 from edgeflex_tflite.artifacts import Sensitivity
 from edgeflex_tflite.budget.curves import BlockCurve, divergence_curve, relative
 from edgeflex_tflite.models.edge import Attention, Block, EdgeViT, Mlp
-from edgeflex_tflite.profiling.blocks import Progress, Tokens, advance, logits_from, mlp_inputs, no_progress, subset
+from edgeflex_tflite.profiling.blocks import (
+    Progress,
+    Tokens,
+    advance,
+    attention_inputs,
+    logits_from,
+    mlp_inputs,
+    no_progress,
+    subset,
+)
 from edgeflex_tflite.prune.attention import (
     can_truncate,
     context_moments,
@@ -133,7 +142,7 @@ def _block_costs(
     if "mlp" in levers or "int4" in levers:
         hidden = HiddenMoments(hidden for _, hidden in mlp_inputs(block, tokens))
     if {"v", "heads", "int4"} & set(levers):
-        context = context_moments(block.attn, _normed(block, tokens))
+        context = context_moments(block.attn, attention_inputs(block, tokens))
     if "mlp" in levers:
         assert hidden is not None
         mlp = _mlp_curve(block, hidden, recipe, from_loss, rest)
@@ -200,7 +209,7 @@ def probe_widths(dense_width: int) -> list[int]:
 
 
 def _key_costs(block: Block, tokens: Tokens, multiple: int, rest: _Rest) -> dict[int, float]:
-    moments = score_moments(block.attn, _normed(block, tokens))
+    moments = score_moments(block.attn, attention_inputs(block, tokens))
     sizes = _smaller(block.attn.key_dim, multiple)
     return _scaled(
         score_error_curve(moments),
@@ -281,11 +290,6 @@ def _in_int4(dense: nn.Module, moments: Moments) -> nn.Linear:
     weight = dense.weight.double()
     rounded = gptq(weight, moments.covariance, bits=4)
     return linear(rounded, dense.bias.double() + (weight - rounded) @ moments.mean)
-
-
-def _normed(block: Block, tokens: Tokens) -> list[tuple[Tensor, Tensor]]:
-    with torch.inference_mode():
-        return [(normed, normed) for normed in (block.norm1(x) for x in tokens)]
 
 
 def with_mlp(block: Block, mlp: Mlp) -> Block:
