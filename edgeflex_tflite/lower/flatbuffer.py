@@ -35,7 +35,11 @@ def operators(model: Any) -> Iterator[tuple[str, Any]]:
 
 def write(model: Any, path: Path) -> None:
     """Write a `ModelT`; the weights of files beyond 2 GB go behind the flatbuffer, as the format provides."""
-    total = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
+    total = 0
+    for buffer in model.buffers:
+        if buffer.data is not None:
+            buffer.data = np.asarray(memoryview(buffer.data))  # anything else is packed byte by byte
+            total += len(buffer.data)
     if total < INLINE_LIMIT_BYTES:
         path.write_bytes(flatbuffer_utils.convert_object_to_bytearray(model))
     else:

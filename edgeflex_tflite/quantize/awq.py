@@ -82,8 +82,8 @@ def scale_for(mean_abs: Tensor, alpha: float) -> Tensor:
 def search_block_(block: Block, tokens: Tokens, prefix: str, bits: Mapping[str, int], dynamic: bool) -> list[AwqGroup]:
     """Choose and fold the best scale for every fold target of a block, in place.
 
-    Each alpha of the grid is judged by the mean squared error of the block's output when the target's readers have
-    rounded weights and INT8 inputs. Alpha 0 is plain rounding, so the chosen scale is never worse on these tokens.
+    Each alpha of the grid is judged by the mean squared error of the residual stream behind the attention or the MLP
+    that the target's readers are in, when these have rounded weights and INT8 inputs. Alpha 0 is plain rounding, so the chosen scale is never worse on these tokens.
 
     Args:
         block: it is changed.
@@ -99,14 +99,16 @@ def search_block_(block: Block, tokens: Tokens, prefix: str, bits: Mapping[str, 
         readers = tuple(reader for reader in target.readers if f"{prefix}.{reader}" in bits)
         if not readers:
             continue
-        run, inputs = (Block.after_mlp, halfway) if target.in_mlp else (Block.forward, tokens)
+        run, inputs, wanted = (
+            (Block.after_mlp, halfway, expected) if target.in_mlp else (Block.after_attention, tokens, halfway)
+        )
         mean_abs = _mean_abs_input(block, target.readers[0], tokens)
         errors = {}
         for alpha in ALPHAS:
             candidate = copy.deepcopy(block)
             fold_(candidate, target, scale_for(mean_abs, alpha))
             _simulate_(candidate, {reader: bits[f"{prefix}.{reader}"] for reader in readers}, dynamic)
-            errors[alpha] = _squared_error([run(candidate, x) for x in inputs], expected)
+            errors[alpha] = _squared_error([run(candidate, x) for x in inputs], wanted)
         best = min(ALPHAS, key=lambda alpha: errors[alpha])
         fold_(block, target, scale_for(mean_abs, best))
         groups.append(AwqGroup(tuple(f"{prefix}.{reader}" for reader in readers), best, errors[0.0], errors[best]))

@@ -31,19 +31,18 @@ def gptq(weight: Tensor, hessian: Tensor, bits: int) -> Tensor:
         Values on the grid, `float64 [out, in]`.
     """
     H = regularized(hessian, RELATIVE_DAMPING)
-    step = clipped_steps(weight, H, bits)
+    step = clipped_steps(weight, H, bits)[:, 0]
     order = torch.argsort(H.diagonal(), descending=True, stable=True)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(H[order][:, order]))
     U = torch.linalg.cholesky(inverse, upper=True)
-    left, rounded = weight[:, order], torch.empty_like(weight)
+    left = weight.T[order]  # columns of the weight as rows, which lie together in memory
+    rounded = torch.empty_like(left)
     for begin in range(0, len(H), BLOCK):
         end = min(begin + BLOCK, len(H))
-        block = left[:, begin:end].clone()
-        errors = torch.empty_like(block)
-        for j in range(end - begin):
-            value = on_grid(block[:, j : j + 1], step, bits)
-            rounded[:, order[begin + j]] = value[:, 0]
-            errors[:, j] = (block[:, j] - value[:, 0]) / U[begin + j, begin + j]
-            block[:, j:] -= torch.outer(errors[:, j], U[begin + j, begin + j : end])
-        left[:, end:] -= errors @ U[begin:end, end:]
-    return rounded
+        errors = torch.empty_like(left[begin:end])
+        for j in range(begin, end):
+            rounded[j] = on_grid(left[j], step, bits)
+            error = torch.div(left[j] - rounded[j], U[j, j], out=errors[j - begin])
+            left[j + 1 : end].addr_(U[j, j + 1 : end], error, alpha=-1)
+        left[end:].addmm_(U[begin:end, end:].T, errors, alpha=-1)
+    return rounded[torch.argsort(order)].T.contiguous()

@@ -17,7 +17,7 @@ def levels(bits: int) -> int:
 
 
 def on_grid(weight: Tensor, step: Tensor, bits: int) -> Tensor:
-    """The nearest values that a file can store: `[out, in]` with steps `[out, 1]` -> `[out, in]`."""
+    """The nearest values that a file can store, in the weight's shape; `step` is broadcast to it."""
     return (weight / step).round().clamp(-levels(bits), levels(bits)) * step
 
 
@@ -41,9 +41,9 @@ def clipped_steps(weight: Tensor, hessian: Tensor, bits: int) -> Tensor:
     """
     largest = steps_of_largest(weight, bits)
     best, least = largest, torch.full_like(largest, torch.inf, dtype=torch.float32)
-    hessian = hessian.float()
+    weight, hessian = weight.float(), hessian.float()
     for share in torch.linspace(1, SMALLEST_SHARE, CLIP_STEPS + 1).tolist():
-        error = (on_grid(weight, largest * share, bits) - weight).float()
+        error = on_grid(weight, largest.float() * share, bits) - weight
         loss = ((error @ hessian) * error).sum(1, keepdim=True)
         best, least = torch.where(loss < least, largest * share, best), torch.minimum(loss, least)
     return best
