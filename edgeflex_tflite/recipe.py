@@ -30,7 +30,15 @@ CHOICES = {
 }
 LEVERS = ("mlp", "heads", "qk", "v", "int4", "fp16")
 SCORES_WITH_LABELS = ("taylor", "hessian")
-POSITIVE = ("memory_budget_mb", "calibration_samples", "eval_samples", "width_multiple", "probe_samples", "awq_tokens")
+POSITIVE = (
+    "memory_budget_mb",
+    "calibration_samples",
+    "eval_samples",
+    "width_multiple",
+    "probe_samples",
+    "awq_tokens",
+    "read_weight",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +60,9 @@ class Recipe:
             `bias` (the bias takes over their mean) or `none`.
         refit: fit every linear behind the first cut or rounded weight to what the float model answers, in closed form.
         mirror: prune on the mirror images of the calibration images too; not for text or digits.
+        crops: prune on so many random crops of each calibration image too, every other one mirrored where `mirror` is.
+        read_weight: as how many tokens each token that the head reads (the class token) counts in the closed forms of
+            pruning; more than 1 needs many calibration images, or views of them.
         levers: what a memory budget may change, with commas between: `mlp` (fewer neurons), `heads`, `qk` and `v`
             (fewer channels of each head's queries and keys, or values), `int4` (INT8 linears), `fp16` (FP16 sites to
             INT8).
@@ -79,6 +90,8 @@ class Recipe:
     compensate: str = "ridge"
     refit: bool = True
     mirror: bool = False
+    crops: int = 0
+    read_weight: int = 1
     levers: str = "mlp,heads,qk,v,int4,fp16"
     rounding: str = "gptq"
     awq: bool = True
@@ -119,6 +132,16 @@ class Recipe:
     def needs_labels(self) -> bool:
         """Whether the calibration images must carry the model's classes."""
         return self.prune_score in SCORES_WITH_LABELS
+
+    @property
+    def prunes(self) -> bool:
+        """Whether anything may be cut."""
+        return self.memory_budget_mb is not None or bool(self.prune_ratio)
+
+    @property
+    def views(self) -> int:
+        """How often pruning sees each calibration image, in one form or another."""
+        return 1 + self.mirror + self.crops
 
     @property
     def lever_list(self) -> tuple[str, ...]:
@@ -199,6 +222,8 @@ def _check_ranges(recipe: Recipe) -> None:
             raise UserError(f"{name} is {value}: give a number above 0 and below 2**63")
     if not 0 <= recipe.seed < LARGEST:
         raise UserError(f"seed is {recipe.seed}: give a number from 0 to below 2**63")
+    if not 0 <= recipe.crops < LARGEST:
+        raise UserError(f"crops is {recipe.crops}: give a number of views of each image, 0 or more")
     if recipe.prune_ratio is not None and not 0 <= recipe.prune_ratio < 1:
         raise UserError(f"prune_ratio is {recipe.prune_ratio}: give the share of MLP neurons to cut, from 0 to below 1")
     if recipe.max_accuracy_drop is not None and not 0 <= recipe.max_accuracy_drop <= 100:

@@ -49,13 +49,11 @@ def predict_needs(model: EdgeViT, recipe: Recipe, evaluation_images: int) -> Nee
     """Predict from sizes, and from the time of one image through the model on this machine."""
     weights = weights_bytes(model)
     calibration = recipe.calibration_samples
-    tokens = (
-        (1 + recipe.mirror) * (1 + recipe.refit) * calibration * model.num_tokens * model.head.in_features * FLOAT_BYTES
-    )
+    tokens = recipe.views * (1 + recipe.refit) * calibration * model.num_tokens * model.head.in_features * FLOAT_BYTES
     widest = max(block.mlp.width for block in model.blocks)
-    moments = 4 * 8 * widest**2 if prunes(recipe) else 0
+    moments = 4 * 8 * widest**2 if recipe.prunes else 0
     image = _seconds_per_image(model)
-    passes = CALIBRATION_PASSES * calibration if prunes(recipe) else calibration
+    passes = CALIBRATION_PASSES * calibration if recipe.prunes else calibration
     awq = AWQ_PASSES * recipe.awq_tokens / model.num_tokens if recipe.awq else 0
     images = passes + awq + 3 * evaluation_images
     seconds = CONVERSION_SECONDS + CONVERSION_SECONDS_PER_GIGABYTE * weights / 1e9 + images * image
@@ -64,11 +62,6 @@ def predict_needs(model: EdgeViT, recipe: Recipe, evaluation_images: int) -> Nee
         disk_bytes=DISK_COPIES * weights,
         seconds=seconds,
     )
-
-
-def prunes(recipe: Recipe) -> bool:
-    """Whether the recipe may cut anything."""
-    return recipe.memory_budget_mb is not None or bool(recipe.prune_ratio)
 
 
 def check_model_fits(model: nn.Module) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from edgeflex_tflite.artifacts import InputSpec, MemoryCost, PrecisionPlan
 from edgeflex_tflite.data import Data, Preprocessing
+from edgeflex_tflite.data.views import views
 from edgeflex_tflite.errors import UserError
 from edgeflex_tflite.lower.predict import predict_memory
 from edgeflex_tflite.models.edge import EdgeViT
@@ -79,20 +80,20 @@ class Run(Design):
             )
         return cls(**vars(design), data=data, labels=names, console=console)
 
-    def calibration_batches(self) -> Iterator[Tensor]:
-        """Normalized calibration images, `float32 [B, 3, H, W]`."""
-        return (self.preprocessing.normalize(pixels) for pixels in self.data.calibration.pixels.split(TORCH_BATCH))
+    def calibration_batches(self, augmented: bool = False) -> Iterator[Tensor]:
+        """Normalized calibration images, `float32 [B, 3, H, W]`, or all views of them that the recipe asks for."""
+        pixels, recipe = self.data.calibration.pixels, self.recipe
+        if augmented:
+            pixels = views(pixels, recipe.mirror, recipe.crops, recipe.seed)
+        return (self.preprocessing.normalize(batch) for batch in pixels.split(TORCH_BATCH))
 
-    def calibration_tokens(self, mirror: bool = False) -> Tokens:
-        """Residual stream before the first block; with `mirror`, then that of the mirror images."""
-        batches = list(self.calibration_batches())
-        if mirror:
-            batches += [batch.flip(-1) for batch in batches]
-        return embed(self.dense, self.console.progress(batches, "embed"))
+    def calibration_tokens(self, augmented: bool = False) -> Tokens:
+        """Residual stream before the first block, of the images of `calibration_batches`."""
+        return embed(self.dense, self.console.progress(list(self.calibration_batches(augmented)), "embed"))
 
-    def calibration_labels(self, mirror: bool = False) -> Tensor:
-        """Classes of the images of `calibration_tokens`, `int64 [images]`."""
-        return self.data.calibration.labels.repeat(1 + mirror)
+    def calibration_labels(self, augmented: bool = False) -> Tensor:
+        """Classes of the images of `calibration_batches`, `int64 [images]`."""
+        return self.data.calibration.labels.repeat(self.recipe.views if augmented else 1)
 
 
 def design_file(model: nn.Module, preprocessing: Preprocessing, recipe: Recipe, threads: int) -> Design:

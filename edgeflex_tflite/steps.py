@@ -66,7 +66,7 @@ def prune_step(run: Run, planned: Path, folder: Path) -> str:
     plan = files.read_json(planned / "plan.json", PrunePlan)
     model = run.dense
     if plan.is_cut:
-        tokens, labels = run.calibration_tokens(run.recipe.mirror), run.calibration_labels(run.recipe.mirror)
+        tokens, labels = run.calibration_tokens(augmented=True), run.calibration_labels(augmented=True)
         model, plan = prune(run.dense, tokens, plan, run.recipe, run.console.progress, labels)
     serialize.write_model(folder / "model.safetensors", model)
     files.write_json(folder / "plan.json", plan)

@@ -15,7 +15,7 @@ from edgeflex_tflite.errors import UserError
 from edgeflex_tflite.models.edge import EdgeViT
 from edgeflex_tflite.models.translate import to_edge_form
 from edgeflex_tflite.recipe import Recipe
-from edgeflex_tflite.resources import Needs, check_needs, predict_needs, prunes
+from edgeflex_tflite.resources import Needs, check_needs, predict_needs
 from tests.conftest import random_vit
 
 GIGABYTE = 1_000_000_000
@@ -119,4 +119,4 @@ def test_time_grows_with_the_images_and_the_search(small: EdgeViT) -> None:
     ],
 )
 def test_what_may_cut(recipe: Recipe, expected: bool) -> None:
-    assert prunes(recipe) is expected
+    assert recipe.prunes is expected

@@ -24,7 +24,6 @@ from torch import nn
 
 from edgeflex_tflite import files, pipeline, serialize, steps
 from edgeflex_tflite.artifacts import InputSpec, MemoryCost
-from edgeflex_tflite.budget.measure import Costs
 from edgeflex_tflite.bundle.manifest import versions
 from edgeflex_tflite.data import CalibrationSet, Data, EvaluationSet, Preprocessing
 from edgeflex_tflite.errors import UserError, VerificationError
@@ -83,7 +82,6 @@ class Bench:
         self.preprocessing, self.folder, self.threads = preprocessing, folder, threads
         self._weights = serialize.sha256_of_weights(source.state_dict())
         self._designs: dict[str, Design] = {}
-        self._costs: dict[int, Costs] = {}
 
     def identity(self, draw: int) -> dict[str, Any]:
         """What a cell depends on besides its recipe."""
@@ -110,13 +108,22 @@ class Bench:
         """The plan stage; what all levers cost is measured once for each draw."""
         run = self.run(cell)
         costs = None
-        if cell.method == OURS:
-            if cell.draw not in self._costs:
-                self._costs[cell.draw] = measure(run, LEVERS)
-            costs = self._costs[cell.draw]
+        if cell.method == OURS and run.recipe.prunes:
+            costs = torch.load(self.measured(cell), weights_only=False)
         plan = plan_pruning(run, costs)
         files.write_json(folder / "plan.json", plan)
         return f"{plan.predicted_bytes} bytes"
+
+    def measured(self, cell: Wanted) -> Path:
+        """A file of what all levers cost on a cell's calibration images: no recipe of this bench changes that."""
+        path = self.folder / f"costs-{hashlib.sha256(json.dumps(self.identity(cell.draw)).encode()).hexdigest()[:16]}"
+        if not path.exists():
+            with pipeline.deterministic(cell.draw, self.threads):
+                costs = measure(self.run(cell.pruned), LEVERS)
+            unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+            torch.save(costs, unfinished)
+            unfinished.replace(path)
+        return path
 
     def run(self, cell: Wanted) -> Run:
         data = Data(self.calibrations[cell.draw], self.evaluation)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
-from compare_recipes import METHODS, budget_cells, cut_cells, dense_cells, tasks, torch_cell
+from compare_recipes import METHODS, OURS, budget_cells, cut_cells, dense_cells, tasks, torch_cell
 
 from edgeflex_tflite import cli
 from edgeflex_tflite.errors import UserError
@@ -30,7 +30,7 @@ from edgeflex_tflite.recipe import CHOICES, Recipe
 
 if TYPE_CHECKING:
     from compare_cells import Bench
-    from compare_recipes import Task
+    from compare_recipes import Task, Wanted
 
 DEFAULT_METHODS = ("magnitude", "mean_abs", "flap", "corp", "ours")
 CUT_PRECISIONS = ("fp32", "mixed", "int8_static")
@@ -124,10 +124,14 @@ def work_off(values: flags.FlagValues, work: Sequence[Task], bar: Any) -> None:
         initargs=(sys.argv,),
     )
     try:
+        first = {
+            task.shared.draw: task.shared for task in work if task.shared.method == OURS and task.shared.recipe.prunes
+        }
+        shared = [pool.submit(_measure_costs, cell) for cell in first.values()]
         futures = {pool.submit(_measure, task): task for task in work}
-        for future in as_completed(futures):
+        for future in as_completed([*shared, *futures]):
             future.result()
-            bar.update(len(futures[future].cells))
+            bar.update(len(futures[future].cells) if future in futures else 0)
     except BaseException:
         for worker in multiprocessing.active_children():
             worker.terminate()
@@ -150,6 +154,10 @@ def _start_worker(arguments: list[str]) -> None:
 
 def _measure(task: Task) -> None:
     _bench[0].measure(task)
+
+
+def _measure_costs(cell: Wanted) -> None:
+    _bench[0].measured(cell)
 
 
 def open_bench(values: flags.FlagValues) -> Bench:

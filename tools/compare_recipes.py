@@ -21,7 +21,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "hessian": {"prune_score": "hessian", "compensate": "none", "allocation": "uniform", **PLAIN},
     "flap": {"prune_score": "flap", "compensate": "bias", "allocation": "uniform", **PLAIN},
     "corp": {"prune_score": "energy", "compensate": "ridge", "allocation": "uniform", **PLAIN},
-    OURS: {"mirror": True},
+    OURS: {"mirror": True, "crops": 4, "read_weight": 6},
 }
 """What each method changes of the default recipe."""
 STOCK_RECIPES = {
@@ -87,8 +87,7 @@ def depends_on_draw(recipe: Recipe) -> bool:
     blind = (recipe.prune_score, recipe.compensate, recipe.allocation, recipe.refit) == (
         "magnitude", "none", "uniform", False,
     )  # fmt: skip
-    prunes = recipe.memory_budget_mb is not None or bool(recipe.prune_ratio)
-    return recipe.precision not in FLOATS or (prunes and not blind)
+    return recipe.precision not in FLOATS or (recipe.prunes and not blind)
 
 
 def cut_cells(

@@ -59,7 +59,7 @@ def prune(
             cuts[stage.index] = _cut_mlp_(stage, cut, recipe, from_loss[stage.index])
         begun = begun or stage.block.shape != before
 
-    walk(model, smaller, tokens, treat, progress, "prune blocks")
+    walk(model, smaller, tokens, treat, progress, "prune blocks", recipe.read_weight)
     return smaller, dataclasses.replace(plan, cuts=tuple(cuts))
 
 

@@ -83,7 +83,8 @@ def search_block_(block: Block, tokens: Tokens, prefix: str, bits: Mapping[str, 
     """Choose and fold the best scale for every fold target of a block, in place.
 
     Each alpha of the grid is judged by the mean squared error of the residual stream behind the attention or the MLP
-    that the target's readers are in, when these have rounded weights and INT8 inputs. Alpha 0 is plain rounding, so the chosen scale is never worse on these tokens.
+    that the target's readers are in, when these have rounded weights and INT8 inputs. Alpha 0 is plain rounding, so
+    the chosen scale is never worse on these tokens.
 
     Args:
         block: it is changed.

@@ -14,7 +14,7 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor, nn
 
-from edgeflex_tflite.models.edge import Block, EdgeViT
+from edgeflex_tflite.models.edge import ALL_TOKENS, Block, EdgeViT
 from edgeflex_tflite.profiling.blocks import Progress, Tokens, no_progress
 from edgeflex_tflite.quantize.simulate import seen
 from edgeflex_tflite.recover.regression import Regression
@@ -31,16 +31,24 @@ class Stage:
         index: number of the block; None for the head.
         paths: of the linears in the parent.
         batches: gives what they read, and what each of them should answer, batch by batch; may be called again.
+        reads, read_weight: tokens that count more than once in the regression, and how often.
     """
 
     parent: nn.Module
     index: int | None
     paths: tuple[str, ...]
     batches: Callable[[], Batches]
+    reads: slice = ALL_TOKENS
+    read_weight: int = 1
 
     @cached_property
     def regression(self) -> Regression:
-        return Regression(self.batches())
+        return Regression((self._repeated(x), tuple(map(self._repeated, wanted))) for x, wanted in self.batches())
+
+    def _repeated(self, x: Tensor) -> Tensor:
+        if self.read_weight == 1 or self.reads == ALL_TOKENS:
+            return x
+        return torch.cat([x, *[x[..., self.reads, :]] * (self.read_weight - 1)], dim=-2)
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -61,6 +69,7 @@ def walk(
     treat: Callable[[Stage], None],
     progress: Progress = no_progress,
     caption: str = "",
+    read_weight: int = 1,
 ) -> None:
     """Show `treat` every group of linears that read the same input, in order of execution.
 
@@ -70,6 +79,8 @@ def walk(
         tokens: residual stream of the calibration images before the first block, the same for both.
         treat: changes the linears of a stage, or the whole attention or MLP that they belong to.
         progress, caption: of the blocks.
+        read_weight: how often each token that the head reads counts, wherever a token's own answer is fitted: K and V
+            serve all tokens alike.
 
     Memory: two residual streams of the calibration images, and the moments of one linear.
     """
@@ -77,8 +88,9 @@ def walk(
     for index, block in enumerate(progress(model.blocks, caption)):
         reference = dense.blocks[index]
         readers = ("mlp.fc1",) if block.mlp.gate is None else ("mlp.fc1", "mlp.gate")
-        stage = partial(Stage, block, index)
-        treat(stage(("attn.q", "attn.k", "attn.v"), partial(_projections, reference, block, wanted, stream)))
+        stage = partial(Stage, block, index, reads=model.reads, read_weight=read_weight)
+        projections = partial(_projections, reference, block, wanted, stream)
+        treat(Stage(block, index, ("attn.q", "attn.k", "attn.v"), projections))
         half_wanted = [reference.after_attention(x) for x in wanted]
         treat(stage(("attn.proj",), partial(_contexts, block, stream, half_wanted)))
         half = [block.after_attention(x) for x in stream]
