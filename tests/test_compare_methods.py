@@ -104,7 +104,7 @@ def test_precisions_share_a_pruned_model() -> None:
 
 def test_every_method_is_a_recipe() -> None:
     assert all(Recipe(**keys) for keys in METHODS.values())
-    assert METHODS[OURS] == {"mirror": True}
+    assert METHODS[OURS] == {"mirror": True, "crops": 4, "read_weight": 6}
     assert set(TITLES) == {*METHODS, STOCK, TORCH}
     assert set(STOCK_RECIPES) <= set(CHOICES["precision"])
 

@@ -29,6 +29,8 @@ OTHERS = st.fixed_dictionaries(
         "refit": st.booleans(),
         "levers": st.lists(st.sampled_from(LEVERS), min_size=1, unique=True).map(",".join),
         "mirror": st.booleans(),
+        "crops": st.integers(0, 10**6),
+        "read_weight": COUNT,
         "awq": st.booleans(),
         "fp16_sites": st.sampled_from(["", r"^head$", "a|b"]),
         "fp32_sites": st.sampled_from(["", r"\.0\.", "ü"]),
@@ -49,6 +51,8 @@ def test_strategy_covers_every_field() -> None:
         "refit",
         "levers",
         "mirror",
+        "crops",
+        "read_weight",
         "awq",
         "fp16_sites",
         "fp32_sites",
@@ -94,7 +98,7 @@ def test_json_names_every_field_in_order() -> None:
 
 def test_hash_of_the_defaults() -> None:
     """Written down, so that a change of a default or of the form is a decision."""
-    assert Recipe().sha256 == "e6be3bac5ebc220917debea2c13f8ad05ccd90853e52cd751e3f88bb77c92709"
+    assert Recipe().sha256 == "0f444b29d36405ca94bc72ffa52539ebec9d40a37417f71a257ef3268c70a46c"
 
 
 def test_hash_tells_recipes_apart() -> None:

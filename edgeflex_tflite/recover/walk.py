@@ -31,14 +31,14 @@ class Stage:
         index: number of the block; None for the head.
         paths: of the linears in the parent.
         batches: gives what they read, and what each of them should answer, batch by batch; may be called again.
-        reads, read_weight: tokens that count more than once in the regression, and how often.
+        reads, read_weight: tokens that count more than once in the regression, and how often; None: all count alike.
     """
 
     parent: nn.Module
     index: int | None
     paths: tuple[str, ...]
     batches: Callable[[], Batches]
-    reads: slice = ALL_TOKENS
+    reads: slice | None = None
     read_weight: int = 1
 
     @cached_property
@@ -46,7 +46,7 @@ class Stage:
         return Regression((self._repeated(x), tuple(map(self._repeated, wanted))) for x, wanted in self.batches())
 
     def _repeated(self, x: Tensor) -> Tensor:
-        if self.read_weight == 1 or self.reads == ALL_TOKENS:
+        if self.read_weight == 1 or self.reads in (None, ALL_TOKENS):
             return x
         return torch.cat([x, *[x[..., self.reads, :]] * (self.read_weight - 1)], dim=-2)
 
