@@ -228,3 +228,47 @@ def test_a_rounded_linear_shares_its_parameters() -> None:
     x = torch.tensor([[0.4, 1.6, -2.2, 7.0]])
     torch.testing.assert_close(rounded(x), linear(x.round()))
     torch.testing.assert_close(rounded.plain()(x), linear(x))
+
+
+def test_tokens_that_the_head_reads_count_more_where_their_own_answer_is_fitted() -> None:
+    """Not at Q, K and V; and the head sees nothing but them."""
+    dense = edge_vit()
+    tokens = embed(dense, images().split(4))
+    plain, weighed = [], []
+    walk(dense, damaged(dense), tokens, lambda stage: plain.append(stage.regression))
+    walk(dense, damaged(dense), tokens, lambda stage: weighed.append(stage.regression), read_weight=3)
+    rows = len(images()) * dense.num_tokens
+    for index, (one, three) in enumerate(zip(plain, weighed, strict=True)):
+        alike = index % 4 == 0  # Q, K and V of a block, and at the end the head
+        assert three.inputs.rows == one.inputs.rows + (0 if alike else 2 * len(images()))
+        assert torch.equal(three.crosses[0], one.crosses[0]) == alike
+    assert plain[0].inputs.rows == rows
+
+
+def test_where_the_head_reads_all_tokens_none_counts_more() -> None:
+    dense = edge_vit(global_pool="avg", class_token=False)
+    tokens = embed(dense, images().split(4))
+    found: list[Stage] = []
+    walk(dense, damaged(dense), tokens, found.append, read_weight=3)
+    assert {stage.regression.inputs.rows for stage in found[:-1]} == {len(images()) * dense.num_tokens}
+
+
+def test_a_heavier_token_is_answered_better() -> None:
+    """Of the linear that is fitted, the error at the class token falls, that of all tokens grows."""
+    dense = edge_vit()
+    tokens = embed(dense, images(count=32).split(8))
+    errors = {}
+    for weight in (1, 50):
+        model = damaged(dense)
+
+        def refit_proj(stage: Stage) -> None:
+            if stage.index == 1 and stage.paths == ("attn.proj",):
+                refit_(stage)
+
+        walk(dense, model, tokens, refit_proj, read_weight=weight)
+        wanted, found = torch.cat(tokens), torch.cat(tokens)
+        with torch.no_grad():
+            wanted, found = dense.blocks[0](wanted), model.blocks[0](found)
+            missed = dense.blocks[1].after_attention(wanted) - model.blocks[1].after_attention(found)
+        errors[weight] = missed[:, 0].square().mean().item(), missed.square().mean().item()
+    assert errors[50][0] < errors[1][0] and errors[50][1] > errors[1][1]
