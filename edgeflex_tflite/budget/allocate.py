@@ -7,8 +7,7 @@ takes option o, minimize `sum d_po x_po` subject to `sum b_po x_po <= limit` and
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from scipy import sparse
@@ -61,18 +60,14 @@ def allocate(parts: Sequence[Sequence[Option]], limit_bytes: int) -> list[Option
     if least > limit_bytes:
         raise UserError(f"what may be changed takes {least:,} bytes at least, and {limit_bytes:,} are left for it")
     candidates = [not_dominated(options) for options in parts]
-    return _solve(candidates, lambda option: option.divergence, lambda option: option.bytes, limit_bytes)
+    return _within(candidates, _solve(candidates, limit_bytes), limit_bytes)
 
 
-Measure = Callable[[Option], float]
-
-
-def _solve(candidates: list[list[Option]], cost: Measure, use: Measure, limit: float) -> list[Option]:
-    """One option of each part: the least sum of costs while the sum of uses keeps to the limit."""
+def _solve(candidates: list[list[Option]], limit: int) -> list[Option]:
     flat = [(part, option) for part, options in enumerate(candidates) for option in options]
-    costs = np.array([cost(option) for _, option in flat], dtype=float)
-    uses = np.array([use(option) for _, option in flat], dtype=float)
-    scale = max(limit, np.finfo(float).tiny)
+    costs = np.array([option.divergence for _, option in flat], dtype=float)
+    uses = np.array([option.bytes for _, option in flat], dtype=float)
+    scale = max(limit, 1)
     one_each = sparse.csr_array((np.ones(len(flat)), ([part for part, _ in flat], range(len(flat)))))
     found = milp(
         costs / max(costs.max(), np.finfo(float).tiny),
@@ -82,25 +77,19 @@ def _solve(candidates: list[list[Option]], cost: Measure, use: Measure, limit: f
         options={"mip_rel_gap": RELATIVE_GAP, "time_limit": SECONDS, "presolve": PRESOLVE},
     )
     assert found.x is not None, found.message
-    return _within(candidates, _chosen(candidates, found.x), cost, use, limit)
-
-
-def _chosen(candidates: list[list[Option]], x: np.ndarray[Any, Any]) -> list[Option]:
     ends = np.cumsum([len(options) for options in candidates])[:-1]
-    return [options[int(values.argmax())] for options, values in zip(candidates, np.split(x, ends), strict=True)]
+    return [options[int(x.argmax())] for options, x in zip(candidates, np.split(found.x, ends), strict=True)]
 
 
-def _within(
-    candidates: list[list[Option]], chosen: list[Option], cost: Measure, use: Measure, limit: float
-) -> list[Option]:
-    """The solver keeps to the limit up to its tolerance: take what uses less, and costs least, until it is kept."""
+def _within(candidates: list[list[Option]], chosen: list[Option], limit: int) -> list[Option]:
+    """The solver keeps to the limit up to its tolerance: take fewer bytes, where they cost least, until it is kept."""
     chosen = list(chosen)
-    while sum(map(use, chosen)) > limit:
+    while sum(option.bytes for option in chosen) > limit:
         steps = [
-            (cost(other) - cost(chosen[part]), part, other)
+            (other.divergence - chosen[part].divergence, part, other)
             for part, options in enumerate(candidates)
             for other in options
-            if use(other) < use(chosen[part])
+            if other.bytes < chosen[part].bytes
         ]
         _, part, other = min(steps, key=lambda step: step[:2])
         chosen[part] = other
