@@ -24,6 +24,8 @@ METHODS: dict[str, dict[str, Any]] = {
     OURS: {"mirror": True, "crops": 4, "read_weight": 6},
 }
 """What each method changes of the default recipe."""
+WITHIN_BUDGET = {"mirror": True}
+"""And ours where it is given a budget: few neurons are cut then, and more views gain nothing."""
 STOCK_RECIPES = {
     "int8_dynamic": "dynamic_wi8_afp32",
     "int8_static": "static_wi8_ai8",
@@ -114,7 +116,7 @@ def dense_cells(precisions: Sequence[str], base: Recipe, draws: int) -> Iterator
 def budget_cells(budgets: Sequence[float], float_bytes: int, base: Recipe, draws: int) -> Iterator[Wanted]:
     """Ours at shares of the FP32 model's weights and arena."""
     for share in budgets:
-        recipe = base.replace(memory_budget_mb=round(share * float_bytes / MEGABYTE, 6), **METHODS[OURS])
+        recipe = base.replace(memory_budget_mb=round(share * float_bytes / MEGABYTE, 6), **WITHIN_BUDGET)
         yield from _drawn("budget", OURS, share, recipe, (PRUNED_IN,), draws)
 
 
