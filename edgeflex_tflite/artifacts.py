@@ -180,6 +180,23 @@ class PrecisionPlan:
 
 
 @dataclasses.dataclass(frozen=True)
+class Tried:
+    """A file that was made and measured in the search for the smallest one.
+
+    Attributes:
+        budget_bytes: what it was given; None: nothing was given up.
+        memory_bytes: weights and planned arena that it needs.
+        drop_points: top-1 that it loses against the FP32 torch model, in percentage points.
+        holds: whether that is allowed.
+    """
+
+    budget_bytes: int | None
+    memory_bytes: int
+    drop_points: float
+    holds: bool
+
+
+@dataclasses.dataclass(frozen=True)
 class AwqGroup:
     """The scale that AWQ chose for linears that read the same input.
 
@@ -279,6 +296,7 @@ class Metrics:
         memory: of the written file.
         dense_memory: of the FP32 file of the model as it came, predicted from a two-block file.
         memory_budget_bytes: what the user asked for, or None.
+        tried: files that were measured on the way to this one, where the loss that is allowed decided.
     """
 
     dense: Accuracy
@@ -295,6 +313,7 @@ class Metrics:
     memory_budget_bytes: int | None
     evaluation_images: int
     evaluation_left_out: int
+    tried: tuple[Tried, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

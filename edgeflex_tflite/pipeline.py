@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.metadata
 import json
 import shutil
@@ -16,17 +17,18 @@ import torch
 from torch import nn
 
 from edgeflex_tflite import files, serialize, steps
-from edgeflex_tflite.artifacts import Bundle, Metrics
+from edgeflex_tflite.artifacts import Bundle, Metrics, Tried
 from edgeflex_tflite.bundle.manifest import Origin, fingerprint
 from edgeflex_tflite.bundle.write import bundle_step
 from edgeflex_tflite.data import Data
 from edgeflex_tflite.errors import UserError, VerificationError
-from edgeflex_tflite.planning import check_budget_possible, plan_pruning
-from edgeflex_tflite.recipe import Recipe
+from edgeflex_tflite.planning import check_budget_possible, least_bytes, plan_pruning
+from edgeflex_tflite.recipe import MEGABYTE, Recipe
 from edgeflex_tflite.report.console import Console
 from edgeflex_tflite.report.plan import plan_text
 from edgeflex_tflite.resources import check_needs, predict_needs
 from edgeflex_tflite.run import Design, Run, design_file
+from edgeflex_tflite.search import smallest
 from edgeflex_tflite.store import StageStore
 from edgeflex_tflite.threads import available_threads
 
@@ -123,23 +125,69 @@ def compress_design(
 def _run_stages(run: Run, store: StageStore, origin: Origin, identity: dict[str, Any], benchmark: bool) -> Path:
     version = importlib.metadata.version("edgeflex-tflite")
     profiled = store.run("profile", partial(steps.profile_step, run))
-    planned = store.run("plan", partial(steps.plan_step, run))
+    evaluate_dense = partial(store.run, "evaluate_dense", partial(steps.evaluate_torch_step, run, run.source))
+    tried: tuple[Tried, ...] = ()
+    if run.recipe.spends_accuracy:
+        dense_logits = evaluate_dense()
+        made, tried = _smallest(run, store, dense_logits, version)
+    else:
+        made = _make(run, store, version)
+        dense_logits = evaluate_dense()
+    pruned_logits = None
+    if steps.was_pruned(made.pruned):
+        smaller = serialize.read_model(made.pruned / "model.safetensors", run.dense)
+        pruned_logits = store.run("evaluate_pruned", partial(steps.evaluate_torch_step, run, smaller))
+    verify = partial(steps.verify_step, run, made.scaled, made.lowered, dense_logits, pruned_logits, made.logits, tried)
+    verified = store.run("verify", verify)
+    timed = store.run("benchmark", partial(steps.benchmark_step, run, made.lowered)) if benchmark else None
+    bundle = partial(
+        bundle_step, run, origin, identity, profiled, made.pruned, made.scaled, made.lowered, verified, timed
+    )
+    return store.run("bundle", bundle)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Made:
+    """Folders of the stages that make a file and run it on the evaluation images."""
+
+    pruned: Path
+    scaled: Path
+    lowered: Path
+    logits: Path
+
+    @classmethod
+    def of(cls, folder: Path) -> _Made:
+        return cls(folder / "prune", folder / "quantize", folder / "lower", folder / "evaluate_file")
+
+
+def _make(run: Run, store: StageStore, version: str, budget: int | None = None, measured: Path | None = None) -> _Made:
+    """Plan, prune, quantize, lower and run a file.
+
+    Args:
+        budget: bytes of the plan, where the recipe has none; the file is not held to it.
+        measured: folder of `measure_step`; None: what is needed is measured now.
+    """
+    asked = run
+    if budget is not None:
+        asked = dataclasses.replace(run, recipe=run.recipe.replace(memory_budget_mb=budget / MEGABYTE))
+    planned = store.run("plan", partial(steps.plan_step, asked, measured))
     pruned = store.run("prune", partial(steps.prune_step, run, planned))
     scaled = store.run("quantize", partial(steps.quantize_step, run, pruned))
     lowered = store.run("lower", partial(steps.lower_step, run, scaled, version=version))
-    dense_logits = store.run("evaluate_dense", partial(steps.evaluate_torch_step, run, run.source))
-    pruned_logits = None
-    if steps.was_pruned(pruned):
-        smaller = serialize.read_model(pruned / "model.safetensors", run.dense)
-        pruned_logits = store.run("evaluate_pruned", partial(steps.evaluate_torch_step, run, smaller))
-    file_logits = store.run("evaluate_file", partial(steps.evaluate_file_step, run, lowered))
-    verified = store.run(
-        "verify", partial(steps.verify_step, run, scaled, lowered, dense_logits, pruned_logits, file_logits)
-    )
-    timed = store.run("benchmark", partial(steps.benchmark_step, run, lowered)) if benchmark else None
-    return store.run(
-        "bundle", partial(bundle_step, run, origin, identity, profiled, pruned, scaled, lowered, verified, timed)
-    )
+    store.run("evaluate_file", partial(steps.evaluate_file_step, run, lowered))
+    return _Made.of(store.folder)
+
+
+def _smallest(run: Run, store: StageStore, dense_logits: Path, version: str) -> tuple[_Made, tuple[Tried, ...]]:
+    """The smallest file within the loss that the recipe allows, and all that were tried for it."""
+    measured = store.run("measure", partial(steps.measure_step, run))
+
+    def attempt(budget: int | None, folder: Path) -> Tried:
+        made = _make(run, StageStore(folder, run.console.stage), version, budget, measured)
+        return steps.judge(run, budget, made.lowered, dense_logits, made.logits)
+
+    found = smallest(store, attempt, least_bytes(run), run.dense_cost.total_bytes)
+    return _Made.of(found.folder), found.tried
 
 
 def plan_only(design: Design, data: Data, console: Console) -> str:

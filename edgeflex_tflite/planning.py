@@ -39,20 +39,22 @@ def levers_of(recipe: Recipe, plan: PrecisionPlan) -> tuple[str, ...]:
 def check_budget_possible(run: Design) -> None:
     """Raises UserError, with the least that is possible, where the budget is out of reach."""
     budget = run.recipe.memory_budget_bytes
-    if budget is None:
-        return
-    levers = levers_of(run.recipe, run.precisions)
-    blocks = tuple(nothing_measured(block, levers, run.recipe.width_multiple) for block in run.dense.blocks)
-    costs = Costs(blocks, dict.fromkeys(_halves(run), 0.0)).of(levers)
-    parts = parts_of(run.dense, run.precisions, costs, run.recipe.width_multiple)
-    can_save = sum(options[0].bytes - min(option.bytes for option in options) for options in parts)
-    least = run.dense_cost.total_bytes - can_save + _margin(run, levers)
-    if budget < least:
+    if budget is not None and budget < (least := least_bytes(run)):
         raise UserError(
             f"a budget of {budget / MEGABYTE:.2f} MB is impossible for this model in precision {run.recipe.precision}: "
             f"the least is {-(-least // 10_000) / 100:.2f} MB, and without pruning it needs "
             f"{run.dense_cost.total_bytes / MEGABYTE:.2f} MB"
         )
+
+
+def least_bytes(run: Design) -> int:
+    """The smallest budget that the recipe's levers can reach."""
+    levers = levers_of(run.recipe, run.precisions)
+    blocks = tuple(nothing_measured(block, levers, run.recipe.width_multiple) for block in run.dense.blocks)
+    costs = Costs(blocks, dict.fromkeys(_halves(run), 0.0)).of(levers)
+    parts = parts_of(run.dense, run.precisions, costs, run.recipe.width_multiple)
+    can_save = sum(options[0].bytes - min(option.bytes for option in options) for options in parts)
+    return run.dense_cost.total_bytes - can_save + _margin(run, levers)
 
 
 def plan_pruning(run: Run, costs: Costs | None = None) -> PrunePlan:

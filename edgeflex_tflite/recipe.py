@@ -72,7 +72,8 @@ class Recipe:
             `fp16_sites` has effect in `mixed` precision, `fp32_sites` in all.
         stream: with static activations, what the residual stream and the norms that read it are computed in: `fp32`,
             `int16` or `int8`; `auto`: `fp32` in `int8_static`, `int8` in `int8_full`.
-        max_accuracy_drop: largest loss of top-1 against the FP32 torch model, in percentage points; None: any.
+        max_accuracy_drop: largest loss of top-1 against the FP32 torch model, in percentage points; None: any. With
+            neither budget nor ratio, the smallest file is looked for that keeps to it, with all that `levers` allow.
         calibration_samples: calibration images.
         eval_samples: evaluation images; None: all.
         input_layout, input_range: what the written file takes as its image.
@@ -136,7 +137,13 @@ class Recipe:
     @property
     def prunes(self) -> bool:
         """Whether anything may be cut."""
-        return self.memory_budget_mb is not None or bool(self.prune_ratio)
+        return self.memory_budget_mb is not None or bool(self.prune_ratio) or self.spends_accuracy
+
+    @property
+    def spends_accuracy(self) -> bool:
+        """Whether the loss that is allowed decides how much is given up, and no budget or ratio does."""
+        given = self.memory_budget_mb is not None or self.prune_ratio is not None
+        return self.max_accuracy_drop is not None and not given
 
     @property
     def views(self) -> int:
@@ -251,7 +258,7 @@ def _check_regexes(recipe: Recipe) -> None:
 PRESETS: dict[str, Recipe] = {
     "balanced": Recipe(),
     "paper": Recipe(prune_score="mean_abs", compensate="none", refit=False, prune_ratio=0.25),
-    "smallest": Recipe(precision="int8_dynamic", prune_ratio=0.5),
+    "smallest": Recipe(max_accuracy_drop=1.0),
     "npu": Recipe(precision="int8_full"),
     "edgetpu": Recipe(precision="int8_full"),
 }

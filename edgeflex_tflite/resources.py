@@ -17,6 +17,7 @@ from torch import nn
 from edgeflex_tflite.errors import UserError
 from edgeflex_tflite.models.edge import EdgeViT
 from edgeflex_tflite.recipe import Recipe
+from edgeflex_tflite.search import TRIES
 
 FLOAT_BYTES = 4
 LIBRARIES_BYTES = 1_300_000_000
@@ -56,10 +57,11 @@ def predict_needs(model: EdgeViT, recipe: Recipe, evaluation_images: int) -> Nee
     passes = CALIBRATION_PASSES * calibration if recipe.prunes else calibration
     awq = AWQ_PASSES * recipe.awq_tokens / model.num_tokens if recipe.awq else 0
     images = passes + awq + 3 * evaluation_images
-    seconds = CONVERSION_SECONDS + CONVERSION_SECONDS_PER_GIGABYTE * weights / 1e9 + images * image
+    files = 1 + TRIES if recipe.spends_accuracy else 1
+    seconds = files * (CONVERSION_SECONDS + CONVERSION_SECONDS_PER_GIGABYTE * weights / 1e9 + images * image)
     return Needs(
         ram_bytes=LIBRARIES_BYTES + MODEL_COPIES * weights + TOKEN_COPIES * tokens + moments,
-        disk_bytes=DISK_COPIES * weights,
+        disk_bytes=(DISK_COPIES + DISK_COPIES * recipe.spends_accuracy) * weights,
         seconds=seconds,
     )
 

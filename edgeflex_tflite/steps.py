@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgeflex_tflite import files, serialize
-from edgeflex_tflite.artifacts import AwqGroup, MemoryCost, Metrics, PrecisionPlan, PrunePlan, RoundedSite
+from edgeflex_tflite.artifacts import AwqGroup, MemoryCost, Metrics, PrecisionPlan, PrunePlan, RoundedSite, Tried
 from edgeflex_tflite.budget.measure import kl_divergence
 from edgeflex_tflite.errors import VerificationError
 from edgeflex_tflite.lower import flatbuffer
@@ -19,7 +19,7 @@ from edgeflex_tflite.lower.export import export_float
 from edgeflex_tflite.lower.metadata import add_metadata, labels_archive
 from edgeflex_tflite.lower.predict import memory_cost
 from edgeflex_tflite.lower.quantizer import quantize_file
-from edgeflex_tflite.planning import check_budget_holds, plan_pruning
+from edgeflex_tflite.planning import check_budget_holds, levers_of, measure, plan_pruning
 from edgeflex_tflite.profiling.blocks import embed
 from edgeflex_tflite.profiling.profile import profile
 from edgeflex_tflite.prune.sweep import prune
@@ -40,6 +40,7 @@ from edgeflex_tflite.verify.runner import FileRunner, file_input
 PARITY_IMAGES = 16
 BENCHMARK = Protocol(warmup_runs=2, min_runs=10, min_secs=1.0, rounds=5)
 """Short, for the largest models run for seconds; the benchmark command measures longer."""
+COSTS_FILE = "costs.pt"
 FLOAT_TITLE = "FP32, before quantization"
 
 Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -54,8 +55,20 @@ def profile_step(run: Run, folder: Path) -> str:
     return f"{len(result.sites)} sites on {result.images} images{never}"
 
 
-def plan_step(run: Run, folder: Path) -> str:
-    plan = plan_pruning(run)
+def measure_step(run: Run, folder: Path) -> str:
+    """What each single change costs, for plans of several budgets."""
+    if run.recipe.allocation == "uniform":
+        return "every neuron costs the same"
+    costs = measure(run, levers_of(run.recipe, run.precisions))
+    torch.save(costs, folder / COSTS_FILE)
+    return f"{len(costs.sensitivities)} single changes"
+
+
+def plan_step(run: Run, measured: Path | None, folder: Path) -> str:
+    costs = None
+    if measured is not None and (measured / COSTS_FILE).exists():
+        costs = torch.load(measured / COSTS_FILE, weights_only=False)
+    plan = plan_pruning(run, costs)
     files.write_json(folder / "plan.json", plan)
     cut = 1 - sum(plan.widths) / sum(run.dense_widths)
     fewer_bits = f", {len(plan.dtypes)} sites in fewer bits" if plan.dtypes else ""
@@ -168,8 +181,24 @@ def _evaluate(run: Run, logits: Logits, folder: Path) -> str:
     return f"top-1 {top1.percent:.2f} % ({top1.low_percent:.2f} to {top1.high_percent:.2f}) on {top1.images} images"
 
 
+def judge(run: Run, budget: int | None, lowered: Path, dense: Path, file: Path) -> Tried:
+    """What a file needs and loses, and whether the recipe allows it."""
+    dense_logits, labels = _logits(dense)
+    drop, _, _ = paired_drop(dense_logits.argmax(1) == labels, _logits(file)[0].argmax(1) == labels)
+    most = run.recipe.max_accuracy_drop
+    memory = files.read_json(lowered / "memory.json", MemoryCost)
+    return Tried(budget, memory.total_bytes, drop, most is None or drop <= most)
+
+
 def verify_step(
-    run: Run, scaled: Path, lowered: Path, dense: Path, pruned: Path | None, file: Path, folder: Path
+    run: Run,
+    scaled: Path,
+    lowered: Path,
+    dense: Path,
+    pruned: Path | None,
+    file: Path,
+    tried: tuple[Tried, ...],
+    folder: Path,
 ) -> str:
     parity = check_parity(*_parity_logits(run, scaled, lowered))
     dense_logits, labels = _logits(dense)
@@ -191,6 +220,7 @@ def verify_step(
         memory_budget_bytes=run.recipe.memory_budget_bytes,
         evaluation_images=len(labels),
         evaluation_left_out=run.data.evaluation.left_out,
+        tried=tried,
     )
     most = run.recipe.max_accuracy_drop
     if most is not None and drop > most:

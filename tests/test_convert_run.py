@@ -26,7 +26,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from timm.models import VisionTransformer, build_model_with_cfg, generate_default_cfgs, register_model
 
-from edgeflex_tflite import cli
+from edgeflex_tflite import cli, search, steps
 from edgeflex_tflite.data import open_source
 from edgeflex_tflite.lower import flatbuffer
 from edgeflex_tflite.lower.metadata import read_own_entry
@@ -488,4 +488,34 @@ def test_a_file_that_fails_its_check_is_not_kept(
     *_, said = outcome.err.splitlines()
     assert said.startswith("error: the lowered FP32 graph differs from the torch model")
     assert "Traceback" not in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_smallest_file_within_a_loss(
+    small_flags: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With neither budget nor ratio, the loss that is allowed decides; 100 points allow everything."""
+    monkeypatch.setattr(search, "TRIES", 1)
+    output = tmp_path / "out"
+    flags = (*small_flags, "--max_accuracy_drop=100", f"--output_dir={output}")
+    outcome = run_here(flags, capfd)
+    assert outcome.code == 0, outcome
+    metrics = read(output, "metrics.json")
+    first, second = metrics["tried"]
+    assert first["budget_bytes"] is None and second["memory_bytes"] <= second["budget_bytes"] < first["memory_bytes"]
+    assert metrics["memory"]["weights_bytes"] + metrics["memory"]["arena_bytes"] == second["memory_bytes"]
+    assert metrics["drop_points"] == second["drop_points"]
+    report = (output / "report.md").read_text()
+    assert "chose one of 2" in report and "| INT4 " in report
+    assert files_in(output) == BUNDLE
+
+
+def test_a_loss_that_even_the_first_file_is_over_is_an_error(
+    small_flags: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(steps, "paired_drop", lambda *_: (2.0, 1.0, 3.0))
+    flags = (*small_flags, "--max_accuracy_drop=1", f"--output_dir={tmp_path / 'out'}")
+    outcome = run_here(flags, capfd)
+    assert outcome.code == cli.FAILED_CHECK
+    assert "loses 2.00 points" in outcome.err and "more than the 1 of max_accuracy_drop" in outcome.err
     assert list(tmp_path.iterdir()) == []

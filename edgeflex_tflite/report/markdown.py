@@ -59,6 +59,7 @@ def report(
         _precision_table(run.precisions.lowered(plan.dtypes)),
         _awq_text(groups),
         _rounding_text(sites),
+        _tried_text(metrics),
         _prediction_text(plan, metrics),
         _sensitivity_table(plan),
         _parity_text(metrics.parity),
@@ -179,6 +180,25 @@ def _rounding_text(sites: Sequence[RoundedSite]) -> str:
     return (
         f"Rounding costs {len(sites)} linears up to {worst.error:.1e} of their output's variance ({worst.site}); to "
         f"the nearest it would be up to {max(site.plain_error for site in sites):.1e}."
+    )
+
+
+def _tried_text(metrics: Metrics) -> str:
+    if not metrics.tried:
+        return ""
+    rows = [
+        (
+            "none" if tried.budget_bytes is None else _mb(tried.budget_bytes),
+            _mb(tried.memory_bytes),
+            f"{tried.drop_points:+.2f}",
+            "yes" if tried.holds else "no",
+        )
+        for tried in metrics.tried
+    ]
+    table = tabulate(rows, headers=("budget MB", "file needs MB", "drop in points", "holds"), tablefmt="github")
+    return (
+        "The smallest file within the loss that is allowed was looked for with the evaluation images, which so chose "
+        f"one of {len(rows)}:\n\n{table}"
     )
 
 

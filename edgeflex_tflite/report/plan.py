@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from tabulate import tabulate
 
 from edgeflex_tflite.artifacts import PrecisionPlan, PrunePlan
+from edgeflex_tflite.planning import least_bytes
 from edgeflex_tflite.recipe import MEGABYTE
 from edgeflex_tflite.resources import Needs
+from edgeflex_tflite.search import TRIES
 
 if TYPE_CHECKING:
     from edgeflex_tflite.run import Design
@@ -36,13 +38,19 @@ def plan_text(run: Design, plan: PrunePlan, needs: Needs) -> str:
         ("planned", plan.predicted_weights_bytes, plan.predicted_arena_bytes, plan.predicted_bytes),
     ]
     table = [(name, *(f"{value / MEGABYTE:.2f}" for value in values)) for name, *values in bytes_rows]
-    budget = run.recipe.memory_budget_bytes
+    recipe, budget = run.recipe, run.recipe.memory_budget_bytes
+    aim = f"budget: {'none' if budget is None else f'{budget / MEGABYTE:.2f} MB'}"
+    if recipe.spends_accuracy:
+        aim = (
+            f"this is the first of up to {1 + TRIES} files: the smallest is looked for that loses at most "
+            f"{recipe.max_accuracy_drop:g} points, at least {least_bytes(run) / MEGABYTE:.2f} MB"
+        )
     return "\n\n".join(
         [
             tabulate(width_rows(plan), headers=("block", "MLP neurons", "kept", "cut")),
             tabulate(precision_rows(run.precisions), headers=("weights", "sites", "reason")),
             tabulate(table, headers=("predicted, MB of 1,000,000 bytes", "weights", "arena", "sum")),
-            f"budget: {'none' if budget is None else f'{budget / MEGABYTE:.2f} MB'}",
+            aim,
             f"the run needs about {needs.seconds / 60:.1f} minutes, {needs.ram_bytes / 1e9:.1f} GB of memory and "
             f"{needs.disk_bytes / 1e9:.1f} GB of disk; nothing was written",
         ]
