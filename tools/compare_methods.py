@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
-from compare_recipes import METHODS, OURS, budget_cells, cut_cells, dense_cells, tasks, torch_cell
+from compare_recipes import METHODS, OURS, PRUNED_IN, budget_cells, cut_cells, dense_cells, tasks, torch_cell
 
 from edgeflex_tflite import cli
 from edgeflex_tflite.errors import UserError
@@ -83,17 +83,20 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
         awq_tokens=values.awq_tokens,
         probe_samples=values.probe_samples,
     )
-    float_bytes = bench.design(base).float_cost.total_bytes if budgets else 0
     wanted = [
         torch_cell(base),
         *dense_cells(values.dense_precisions, base, values.draws),
         *cut_cells(methods, ratios, values.cut_precisions, base, values.draws),
-        *budget_cells(budgets, float_bytes, base, values.draws),
     ]
+    if budgets:
+        design = bench.design(base.replace(precision=PRUNED_IN))
+        whole, float_bytes = design.dense_cost.total_bytes, design.float_cost.total_bytes
+        wanted += budget_cells(budgets, float_bytes, whole, base, values.draws)
     keys = {cell: bench.key(cell) for cell in wanted}
     finished = cells.finished_cells(work)
-    missing = [cell for cell in wanted if keys[cell] not in finished]
-    with tqdm(total=len(wanted), initial=len(wanted) - len(missing), desc="compare", unit="cell") as bar:
+    files = {key: cell for cell, key in keys.items()}  # one for cells that are the same file
+    missing = [cell for key, cell in files.items() if key not in finished]
+    with tqdm(total=len(files), initial=len(files) - len(missing), desc="compare", unit="cell") as bar:
         work_off(values, tasks(missing), bar)
     finished = cells.finished_cells(work)
     found = page.Comparison(

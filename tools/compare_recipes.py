@@ -113,10 +113,22 @@ def dense_cells(precisions: Sequence[str], base: Recipe, draws: int) -> Iterator
                 yield Wanted("dense", STOCK, None, precision, draw, base.replace(seed=draw))
 
 
-def budget_cells(budgets: Sequence[float], float_bytes: int, base: Recipe, draws: int) -> Iterator[Wanted]:
-    """Ours at shares of the FP32 model's weights and arena."""
+def budget_cells(
+    budgets: Sequence[float], float_bytes: int, whole_bytes: int, base: Recipe, draws: int
+) -> Iterator[Wanted]:
+    """Ours at shares of the FP32 model's weights and arena.
+
+    Args:
+        budgets: the shares.
+        float_bytes: of the FP32 model.
+        whole_bytes: of the model in `PRUNED_IN` with nothing cut, which is what a budget above that gives.
+        base: the recipe but for the budget.
+        draws: of calibration images.
+    """
     for share in budgets:
-        recipe = base.replace(memory_budget_mb=round(share * float_bytes / MEGABYTE, 6), **WITHIN_BUDGET)
+        recipe = base
+        if share * float_bytes < whole_bytes:
+            recipe = base.replace(memory_budget_mb=round(share * float_bytes / MEGABYTE, 6), **WITHIN_BUDGET)
         yield from _drawn("budget", OURS, share, recipe, (PRUNED_IN,), draws)
 
 
