@@ -211,11 +211,6 @@ class AwqGroup:
     plain_error: float
     error: float
 
-    @staticmethod
-    def share_taken_off(groups: Sequence[AwqGroup]) -> float:
-        """Share of the summed error of plain rounding that the scales take off."""
-        return 1 - sum(group.error for group in groups) / max(sum(group.plain_error for group in groups), 1e-30)
-
 
 @dataclasses.dataclass(frozen=True)
 class RoundedSite:
@@ -233,10 +228,10 @@ class RoundedSite:
     plain_error: float
     error: float
 
-    @staticmethod
-    def share_taken_off(sites: Sequence[RoundedSite]) -> float:
-        """Share of the summed error of plain rounding that the chosen rounding takes off."""
-        return 1 - sum(site.error for site in sites) / max(sum(site.plain_error for site in sites), 1e-30)
+
+def share_taken_off(found: Sequence[AwqGroup] | Sequence[RoundedSite]) -> float:
+    """Share of the summed error of plain rounding that scales, or a better rounding, take off."""
+    return 1 - sum(each.error for each in found) / max(sum(each.plain_error for each in found), 1e-30)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,8 +8,6 @@ import math
 import operator
 from collections.abc import Sequence
 
-from torch import Tensor
-
 from edgeflex_tflite.artifacts import BlockCut, BlockShape, Dtype, MemoryCost, PrecisionPlan, PrunePlan
 from edgeflex_tflite.budget.allocate import Option, allocate
 from edgeflex_tflite.budget.curves import level_curve
@@ -105,9 +103,7 @@ def _share_of_neurons(parts: list[list[Option]], dense_widths: Sequence[int], ra
 def measure(run: Run, levers: Sequence[str]) -> Costs:
     """What the given levers cost on the calibration images."""
     tokens = run.calibration_tokens()
-    from_loss: Sequence[Tensor | None] = [None] * len(run.dense.blocks)
-    if run.recipe.needs_labels:
-        from_loss = loss_scores(run.dense, tokens, run.calibration_labels(), run.recipe.prune_score)
+    from_loss = loss_scores(run.dense, tokens, run.calibration_labels(), run.recipe.prune_score)
     found = measure_blocks(run.dense, tokens, run.recipe, levers, from_loss, run.console.progress)
     sites = _halves(run) if "fp16" in levers else []
     int8 = measure_int8(run.dense, run.calibration_batches(), sites, run.recipe.probe_samples)

@@ -11,8 +11,17 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgeflex_tflite import files, serialize
-from edgeflex_tflite.artifacts import AwqGroup, MemoryCost, Metrics, PrecisionPlan, PrunePlan, RoundedSite, Tried
-from edgeflex_tflite.budget.measure import kl_divergence
+from edgeflex_tflite.artifacts import (
+    AwqGroup,
+    MemoryCost,
+    Metrics,
+    PrecisionPlan,
+    PrunePlan,
+    RoundedSite,
+    Tried,
+    share_taken_off,
+)
+from edgeflex_tflite.budget.probe import kl_divergence
 from edgeflex_tflite.errors import VerificationError
 from edgeflex_tflite.lower import flatbuffer
 from edgeflex_tflite.lower.export import export_float
@@ -108,7 +117,7 @@ def quantize_step(run: Run, pruned: Path, folder: Path) -> str:
     files.write_json(folder / "rounding.json", sites, list[RoundedSite])
     if not integer:
         return "no site is an integer"
-    return f"{len(integer)} integer sites, {RoundedSite.share_taken_off(sites):.0%} off the error of plain rounding"
+    return f"{len(integer)} integer sites, {share_taken_off(sites):.0%} off the error of plain rounding"
 
 
 def lower_step(run: Run, scaled: Path, folder: Path, version: str) -> str:

@@ -13,11 +13,12 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from edgeflex_tflite.artifacts import Sensitivity
 from edgeflex_tflite.budget.curves import BlockCurve, divergence_curve, relative
-from edgeflex_tflite.models.edge import Attention, Block, EdgeViT, Mlp
+from edgeflex_tflite.budget.int4 import INT4_GROUPS, int4_costs, present
+from edgeflex_tflite.budget.probe import Probe, Rest, with_attention, with_mlp
+from edgeflex_tflite.models.edge import Block, EdgeViT
 from edgeflex_tflite.profiling.blocks import (
     Progress,
     Tokens,
@@ -37,26 +38,17 @@ from edgeflex_tflite.prune.attention import (
     truncate_values,
 )
 from edgeflex_tflite.prune.compensate import error_curve, mean_square
-from edgeflex_tflite.prune.cut import cut_mlp, linear
+from edgeflex_tflite.prune.cut import cut_mlp
 from edgeflex_tflite.prune.heads import head_error_curve, head_order
 from edgeflex_tflite.prune.query_key import score_error_curve
 from edgeflex_tflite.prune.score import keep_order
 from edgeflex_tflite.prune.statistics import HiddenMoments, Moments
 from edgeflex_tflite.prune.value import value_error_curve
-from edgeflex_tflite.quantize.gptq import gptq
 from edgeflex_tflite.quantize.rounding import round_weight
 from edgeflex_tflite.recipe import Recipe
 
 PROBE_RATIOS = (0.25, 0.5, 0.65, 0.8, 0.9, 0.97)
 """Shares of a block's neurons that are cut to see what the logits make of it."""
-INT4_NAMES = {
-    ("attn.q", "attn.k", "attn.v"): "qkv",
-    ("attn.proj",): "proj",
-    ("mlp.fc1", "mlp.gate"): "fc1",
-    ("mlp.fc2",): "fc2",
-}
-INT4_GROUPS = tuple(INT4_NAMES)
-"""Linears of a block that become INT4 together."""
 TINY = torch.finfo(torch.float64).tiny
 
 
@@ -128,14 +120,14 @@ def measure_blocks(
     probe = Probe(logits_from(model, 0, subset(tokens, recipe.probe_samples)))
     found = []
     for index, block in enumerate(progress(model.blocks, "measure blocks")):
-        rest = _Rest(model, index, subset(tokens, recipe.probe_samples), probe)
+        rest = Rest(model, index, subset(tokens, recipe.probe_samples), probe)
         found.append(_block_costs(block, tokens, recipe, levers, from_loss[index], rest))
         tokens = advance(block, tokens)
     return Costs(tuple(found), {}, tuple(probe.found))
 
 
 def _block_costs(
-    block: Block, tokens: Tokens, recipe: Recipe, levers: Collection[str], from_loss: Tensor | None, rest: _Rest
+    block: Block, tokens: Tokens, recipe: Recipe, levers: Collection[str], from_loss: Tensor | None, rest: Rest
 ) -> BlockCosts:
     hidden = context = None
     mlp, sizes = None, {}
@@ -152,43 +144,12 @@ def _block_costs(
         sizes["value_dim"] = _value_costs(block, context, recipe.width_multiple, rest)
     if "heads" in levers:
         sizes["num_heads"] = _head_costs(block, context, rest)
-    int4 = _int4_costs(block, tokens, context, hidden, rest) if "int4" in levers else {}
+    int4 = int4_costs(block, tokens, context, hidden, rest) if "int4" in levers else {}
     return BlockCosts(mlp, sizes, int4)
 
 
-class Probe:
-    """Holds other logits of the probe images against the dense model's.
-
-    Attributes:
-        found: the divergence of each change that was tried.
-    """
-
-    def __init__(self, expected: Tensor) -> None:
-        self.expected = expected
-        self.found: list[Sensitivity] = []
-
-    def __call__(self, actual: Tensor, block: int | None, change: str) -> float:
-        divergence = max(kl_divergence(self.expected, actual), 0.0)
-        self.found.append(Sensitivity(block, change, divergence))
-        return divergence
-
-
-@dataclasses.dataclass(frozen=True)
-class _Rest:
-    """Asks the rest of the model what it makes of another block in the place of one."""
-
-    model: EdgeViT
-    index: int
-    tokens: Tokens
-    probe: Probe
-
-    def __call__(self, block: Block, change: str) -> float:
-        actual = logits_from(self.model, self.index + 1, advance(block, self.tokens))
-        return self.probe(actual, self.index, change)
-
-
 def _mlp_curve(
-    block: Block, moments: HiddenMoments, recipe: Recipe, from_loss: Tensor | None, rest: _Rest
+    block: Block, moments: HiddenMoments, recipe: Recipe, from_loss: Tensor | None, rest: Rest
 ) -> BlockCurve:
     mlp = block.mlp
     order = keep_order(mlp, moments, recipe.prune_score, from_loss)
@@ -208,7 +169,7 @@ def probe_widths(dense_width: int) -> list[int]:
     return sorted(widths - {dense_width}, reverse=True)
 
 
-def _key_costs(block: Block, tokens: Tokens, multiple: int, rest: _Rest) -> dict[int, float]:
+def _key_costs(block: Block, tokens: Tokens, multiple: int, rest: Rest) -> dict[int, float]:
     moments = score_moments(block.attn, attention_inputs(block, tokens))
     sizes = _smaller(block.attn.key_dim, multiple)
     return _scaled(
@@ -218,7 +179,7 @@ def _key_costs(block: Block, tokens: Tokens, multiple: int, rest: _Rest) -> dict
     )
 
 
-def _value_costs(block: Block, moments: Moments | None, multiple: int, rest: _Rest) -> dict[int, float]:
+def _value_costs(block: Block, moments: Moments | None, multiple: int, rest: Rest) -> dict[int, float]:
     assert moments is not None
     attn = block.attn
     error = value_error_curve(attn.proj.weight, moments, attn.num_heads, compensate=True)
@@ -230,7 +191,7 @@ def _value_costs(block: Block, moments: Moments | None, multiple: int, rest: _Re
     )
 
 
-def _head_costs(block: Block, moments: Moments | None, rest: _Rest) -> dict[int, float]:
+def _head_costs(block: Block, moments: Moments | None, rest: Rest) -> dict[int, float]:
     assert moments is not None
     attn = block.attn
     order = head_order(attn.proj.weight, moments, attn.num_heads)
@@ -261,49 +222,6 @@ def _scaled(error: Tensor, sizes: list[int], measure: Callable[[int], float]) ->
     dense, middle = len(error) - 1, sizes[len(sizes) // 2]
     factor = measure(middle) / max(error[dense - middle].item(), TINY)
     return {size: factor * error[dense - size].item() for size in sizes}
-
-
-def _int4_costs(
-    block: Block, tokens: Tokens, context: Moments | None, hidden: Moments | None, rest: _Rest
-) -> dict[tuple[str, ...], float]:
-    halfway = [block.after_attention(x) for x in tokens]
-    read = {
-        "attn.q": HiddenMoments(block.norm1(x) for x in tokens),
-        "attn.proj": context,
-        "mlp.fc1": HiddenMoments(block.norm2(x) for x in halfway),
-        "mlp.fc2": hidden,
-    }
-    costs = {}
-    for group in INT4_GROUPS:
-        paths = _present(block, group)
-        moments = read[paths[0]]
-        assert moments is not None
-        changed = copy.deepcopy(block)
-        for path in paths:
-            changed.set_submodule(path, _in_int4(block.get_submodule(path), moments))
-        costs[paths] = rest(changed, f"{INT4_NAMES[group]} INT4")
-    return costs
-
-
-def _in_int4(dense: nn.Module, moments: Moments) -> nn.Linear:
-    assert isinstance(dense, nn.Linear)
-    weight = dense.weight.double()
-    rounded = gptq(weight, moments.covariance, bits=4)
-    return linear(rounded, dense.bias.double() + (weight - rounded) @ moments.mean)
-
-
-def with_mlp(block: Block, mlp: Mlp) -> Block:
-    return Block(block.norm1, block.attn, block.norm2, mlp)
-
-
-def with_attention(block: Block, attn: Attention) -> Block:
-    return Block(block.norm1, attn, block.norm2, block.mlp)
-
-
-def kl_divergence(expected: Tensor, actual: Tensor) -> float:
-    """Mean KL(expected || actual) of two sets of logits `[images, num_classes]`, in nats."""
-    p, q = F.log_softmax(expected.double(), dim=-1), F.log_softmax(actual.double(), dim=-1)
-    return F.kl_div(q, p, log_target=True, reduction="batchmean").item()
 
 
 @torch.inference_mode()
@@ -338,9 +256,5 @@ def nothing_measured(block: Block, levers: Collection[str], multiple: int) -> Bl
     return BlockCosts(
         BlockCurve(block.mlp.width, free, free) if "mlp" in levers else None,
         {name: dict.fromkeys(found, 0.0) for name, found in sizes.items()},
-        {_present(block, group): 0.0 for group in INT4_GROUPS} if "int4" in levers else {},
+        {present(block, group): 0.0 for group in INT4_GROUPS} if "int4" in levers else {},
     )
-
-
-def _present(block: Block, group: Iterable[str]) -> tuple[str, ...]:
-    return tuple(path for path in group if path != "mlp.gate" or block.mlp.gate is not None)

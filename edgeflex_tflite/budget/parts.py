@@ -10,7 +10,8 @@ from torch import nn
 
 from edgeflex_tflite.artifacts import BlockShape, Dtype, PrecisionPlan
 from edgeflex_tflite.budget.allocate import Option
-from edgeflex_tflite.budget.measure import INT4_GROUPS, BlockCosts, Costs
+from edgeflex_tflite.budget.int4 import INT4_GROUPS
+from edgeflex_tflite.budget.measure import BlockCosts, Costs
 from edgeflex_tflite.lower.predict import linear_bytes, linear_sizes
 from edgeflex_tflite.models.edge import EdgeViT
 from edgeflex_tflite.models.sites import weight_sites

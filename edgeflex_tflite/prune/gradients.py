@@ -5,7 +5,7 @@ Both are taken from the dense model, in one pass forward and back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -56,15 +56,18 @@ def hessian(moments: LossMoments) -> Tensor:
 LOSS_SCORES: dict[str, Callable[[LossMoments], Tensor]] = {"taylor": taylor, "hessian": hessian}
 
 
-def loss_scores(model: EdgeViT, tokens: Tokens, labels: Tensor, score: str) -> list[Tensor]:
-    """Importance of every hidden neuron, `float64 [p]` a block.
+def loss_scores(model: EdgeViT, tokens: Tokens, labels: Tensor | None, score: str) -> Sequence[Tensor | None]:
+    """Importance of every hidden neuron, `float64 [p]` a block; None for each block where the score needs no labels.
 
     Args:
         model: in evaluation mode.
         tokens: residual stream before the first block.
-        labels: class of each image, `int64 [images]`.
-        score: one of `LOSS_SCORES`.
+        labels: class of each image, `int64 [images]`; not read where the score needs none.
+        score: a score of the recipe, with labels one of `LOSS_SCORES`.
     """
+    if score not in LOSS_SCORES:
+        return [None] * len(model.blocks)
+    assert labels is not None
     moments = [LossMoments(block.mlp.width) for block in model.blocks]
     pieces = [piece for batch in tokens for piece in batch.split(BATCH)]
     wanted = labels.split([len(piece) for piece in pieces])

@@ -45,9 +45,9 @@ class HiddenMoments(Moments):
         for batch in batches:
             x = batch.flatten(0, -2)
             origin = x.mean(0) if rows == 0 else origin
-            total_abs = total_abs + x.abs().sum(0, dtype=torch.float64)
+            total_abs = total_abs + x.abs().sum(0).double()
             x = x - origin
-            total = total + x.sum(0, dtype=torch.float64)
+            total = total + x.sum(0).double()
             gram = gram + (x.T @ x).double()
             rows += len(x)
         centre = total / rows

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
 
 from torch import Tensor
 
@@ -40,7 +39,7 @@ def prune(
     smaller = copy.deepcopy(model)
     cuts = list(plan.cuts)
     begun = False
-    from_loss = _loss_scores(model, tokens, recipe, labels)
+    from_loss = loss_scores(model, tokens, labels, recipe.prune_score)
 
     def treat(stage: Stage) -> None:
         nonlocal begun
@@ -61,14 +60,6 @@ def prune(
 
     walk(model, smaller, tokens, treat, progress, "prune blocks", recipe.read_weight)
     return smaller, dataclasses.replace(plan, cuts=tuple(cuts))
-
-
-def _loss_scores(model: EdgeViT, tokens: Tokens, recipe: Recipe, labels: Tensor | None) -> Sequence[Tensor | None]:
-    """For each block, the scores that need labels, where the recipe asks for such; otherwise None."""
-    if not recipe.needs_labels:
-        return [None] * len(model.blocks)
-    assert labels is not None
-    return loss_scores(model, tokens, labels, recipe.prune_score)
 
 
 def _cut_mlp_(stage: Stage, cut: BlockCut, recipe: Recipe, from_loss: Tensor | None) -> BlockCut:

@@ -46,7 +46,7 @@ class Regression:
                 self._products = [torch.zeros(y.shape[1], x.shape[1], dtype=torch.float64) for y in answers]
             for reader, y in enumerate(answers):
                 centred = y - self._origins[1 + reader]
-                self._sums[reader] += centred.sum(0, dtype=torch.float64)
+                self._sums[reader] += centred.sum(0).double()
                 self._products[reader] += (centred.T @ (x - self._origins[0])).double()
             yield x
 

@@ -19,6 +19,7 @@ from edgeflex_tflite.artifacts import (
     Proportion,
     PrunePlan,
     RoundedSite,
+    share_taken_off,
 )
 from edgeflex_tflite.bundle.manifest import Origin
 from edgeflex_tflite.recipe import MEGABYTE
@@ -165,7 +166,7 @@ def _awq_text(groups: Sequence[AwqGroup]) -> str:
     if not groups:
         return "No activation-aware scales."
     scaled = [group for group in groups if group.alpha > 0]
-    gain = AwqGroup.share_taken_off(groups)
+    gain = share_taken_off(groups)
     return (
         f"AWQ scaled {len(scaled)} of {len(groups)} groups of linears, at exponents up to "
         f"{max(group.alpha for group in groups):.2f}, and took {gain:.0%} off the rounding error of their blocks' "

@@ -13,12 +13,12 @@ from edgeflex_tflite.artifacts import BlockCut, BlockShape, PrunePlan
 from edgeflex_tflite.budget.measure import (
     PROBE_RATIOS,
     BlockCosts,
-    kl_divergence,
     measure_blocks,
     measure_int8,
     nothing_measured,
     probe_widths,
 )
+from edgeflex_tflite.budget.probe import kl_divergence
 from edgeflex_tflite.models.edge import EdgeViT
 from edgeflex_tflite.models.translate import to_edge_form
 from edgeflex_tflite.profiling.blocks import embed, logits_from

@@ -10,12 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeflex_tflite.profiling import streaming
 from edgeflex_tflite.profiling.streaming import StreamingStatistics
 
 SIZES = st.lists(st.integers(1, 6), min_size=1, max_size=6)
 PERCENTS = (1.0, 50.0, 99.0, 99.9, 100.0)
-ERROR = 0.045
+ERROR = 0.032
+SINGLE = 1e-6
+"""Sums of one batch are in float32."""
 
 
 def parts_of(sizes: list[int], channels: int, seed: int) -> list[torch.Tensor]:
@@ -47,8 +48,9 @@ def test_equal_to_all_at_once(sizes: list[int], channels: int, seed: int) -> Non
     rows = torch.cat(parts).double().numpy().reshape(-1, channels)
     assert statistics.calls == len(sizes)
     assert statistics.rows == len(rows)
-    np.testing.assert_allclose(statistics.mean, rows.mean(0), rtol=1e-12, atol=1e-300)
-    np.testing.assert_allclose(statistics.mean_abs, np.abs(rows).mean(0), rtol=1e-12)
+    mean_abs = np.abs(rows).mean(0)
+    assert (np.abs(statistics.mean.numpy() - rows.mean(0)) <= SINGLE * mean_abs).all()
+    np.testing.assert_allclose(statistics.mean_abs, mean_abs, rtol=SINGLE)
     np.testing.assert_array_equal(statistics.max_abs, np.abs(rows).max(0))
 
 
@@ -83,22 +85,13 @@ def test_lowest_percentile_is_the_smallest_magnitude() -> None:
     assert statistics_of([torch.tensor([[-5.0, 7.0], [3.0, -9.0]])]).percentile(0) == pytest.approx(3, rel=ERROR)
 
 
-def test_counts_beyond_single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One large tensor counts as the same numbers in small parts do."""
-    counted: list[int] = []
-    histc = torch.histc
-
-    def watched(part: torch.Tensor, *arguments: int) -> torch.Tensor:
-        counted.append(part.numel())
-        return histc(part, *arguments)
-
-    monkeypatch.setattr(streaming, "LARGEST_COUNT", 10)
-    monkeypatch.setattr(torch, "histc", watched)
-    x = torch.randn(7, 5)
-    statistics = statistics_of([x])
-    assert counted == [10, 10, 10, 5]
-    assert statistics.percentile(50) == pytest.approx(rank_value(x.abs().flatten().numpy(), 50), rel=ERROR)
-    assert torch.tensor(float(2**24)) + 1 == 2**24, "why there is a largest count"
+def test_counts_beyond_single_precision() -> None:
+    """float32 cannot count further than this; ten values more must still shift a percentile."""
+    statistics = statistics_of([torch.full((1, 1), 1.0)])
+    statistics._histogram[statistics._histogram.argmax()] = 2**24
+    statistics.add(torch.full((10, 1), 8.0))
+    assert statistics.percentile(100 * 2**24 / (2**24 + 10)) == pytest.approx(1, rel=ERROR)
+    assert statistics.percentile(100 * (2**24 + 2) / (2**24 + 10)) == pytest.approx(8, rel=ERROR)
 
 
 def test_channels_of_an_image() -> None:

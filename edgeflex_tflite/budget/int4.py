@@ -1,0 +1,57 @@
+"""What INT4 weights cost: linears of a block that become INT4 together, and what the logits make of it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+
+from torch import nn
+
+from edgeflex_tflite.budget.probe import Rest
+from edgeflex_tflite.models.edge import Block
+from edgeflex_tflite.profiling.blocks import Tokens
+from edgeflex_tflite.prune.cut import linear
+from edgeflex_tflite.prune.statistics import HiddenMoments, Moments
+from edgeflex_tflite.quantize.gptq import gptq
+
+INT4_NAMES = {
+    ("attn.q", "attn.k", "attn.v"): "qkv",
+    ("attn.proj",): "proj",
+    ("mlp.fc1", "mlp.gate"): "fc1",
+    ("mlp.fc2",): "fc2",
+}
+INT4_GROUPS = tuple(INT4_NAMES)
+"""Linears of a block that become INT4 together."""
+
+
+def int4_costs(
+    block: Block, tokens: Tokens, context: Moments | None, hidden: Moments | None, rest: Rest
+) -> dict[tuple[str, ...], float]:
+    halfway = [block.after_attention(x) for x in tokens]
+    read = {
+        "attn.q": HiddenMoments(block.norm1(x) for x in tokens),
+        "attn.proj": context,
+        "mlp.fc1": HiddenMoments(block.norm2(x) for x in halfway),
+        "mlp.fc2": hidden,
+    }
+    costs = {}
+    for group in INT4_GROUPS:
+        paths = present(block, group)
+        moments = read[paths[0]]
+        assert moments is not None
+        changed = copy.deepcopy(block)
+        for path in paths:
+            changed.set_submodule(path, _in_int4(block.get_submodule(path), moments))
+        costs[paths] = rest(changed, f"{INT4_NAMES[group]} INT4")
+    return costs
+
+
+def _in_int4(dense: nn.Module, moments: Moments) -> nn.Linear:
+    assert isinstance(dense, nn.Linear)
+    weight = dense.weight.double()
+    rounded = gptq(weight, moments.covariance, bits=4)
+    return linear(rounded, dense.bias.double() + (weight - rounded) @ moments.mean)
+
+
+def present(block: Block, group: Iterable[str]) -> tuple[str, ...]:
+    return tuple(path for path in group if path != "mlp.gate" or block.mlp.gate is not None)
