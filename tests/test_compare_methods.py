@@ -23,6 +23,7 @@ from compare_recipes import (  # noqa: E402
     STOCK_RECIPES,
     TORCH,
     Wanted,
+    budget_cells,
     cut_cells,
     dense_cells,
     depends_on_draw,
@@ -100,6 +101,14 @@ def test_precisions_share_a_pruned_model() -> None:
         assert len({(cell.method, cell.amount, cell.draw) for cell in group}) == 1
         assert len(group) == 1 or group[0].method not in (STOCK, TORCH)
     assert sum(len(group) == 2 for group in groups) == 4
+
+
+def test_a_budget_above_the_whole_model_is_the_file_with_nothing_cut() -> None:
+    whole, half = (
+        next(iter(budget_cells([share], 8_000_000, 2_000_000, Recipe(), draws=1))) for share in (0.25, 0.125)
+    )
+    assert whole.key == next(iter(dense_cells(["mixed"], Recipe(), draws=1))).key
+    assert half.recipe.memory_budget_mb == 1 and half.recipe.mirror
 
 
 def test_every_method_is_a_recipe() -> None:

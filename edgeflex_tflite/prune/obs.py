@@ -39,9 +39,9 @@ def obs_order(weight: Tensor, hessian: Tensor) -> tuple[Tensor, Tensor]:
         kept = torch.ones(len(alive), dtype=torch.bool)
         kept[cut] = False
         rows = kept.nonzero().flatten()
-        alive, A, R = alive[rows], A[rows], R[rows]
-        inverse = inverse[rows][:, rows].addmm_(A, A.T, alpha=-1)
-        gram = gram[rows][:, rows].addmm_(R, A.T, alpha=-1).addmm_(A, R.T, alpha=-1)
+        alive, A, R = alive[rows], A[:, rows], R[:, rows]
+        inverse = inverse[rows][:, rows].addmm_(A.T, A, alpha=-1)
+        gram = gram[rows][:, rows].addmm_(R.T, A, alpha=-1).addmm_(A.T, R, alpha=-1)
     return torch.tensor(order), torch.tensor(costs, dtype=torch.float64)
 
 
@@ -57,9 +57,9 @@ def _cut_block(inverse: Tensor, gram: Tensor, count: int) -> tuple[list[int], li
         count: how many.
 
     Returns:
-        Their positions, their costs, and all a and r as columns, `[p, count]`.
+        Their positions, their costs, and all a and r as rows, `[count, p]`.
     """
-    A = torch.zeros(len(inverse), count, dtype=inverse.dtype)
+    A = torch.zeros(count, len(inverse), dtype=inverse.dtype)
     R = torch.zeros_like(A)
     pivots, norms = inverse.diagonal().clone(), gram.diagonal().clone()
     order: list[int] = []
@@ -69,11 +69,11 @@ def _cut_block(inverse: Tensor, gram: Tensor, count: int) -> tuple[list[int], li
         cost[order] = torch.inf
         j = int(cost.argmin())
         root = pivots[j].sqrt()
-        a = (inverse[:, j] - A[:, :step] @ A[j, :step]) / root
-        q = (gram[:, j] - R[:, :step] @ A[j, :step] - A[:, :step] @ R[j, :step]) / root
-        A[:, step], R[:, step] = a, q - (q[j] / a[j] / 2) * a
+        a = (inverse[j] - A[:step, j] @ A[:step]) / root
+        q = (gram[j] - A[:step, j] @ R[:step] - R[:step, j] @ A[:step]) / root
+        A[step], R[step] = a, q - (q[j] / a[j] / 2) * a
         pivots = pivots - a.square()
-        norms = norms - 2 * R[:, step] * a
+        norms = norms - 2 * R[step] * a
         order.append(j)
         costs.append(float(cost[j]))
     return order, costs, A, R
