@@ -150,10 +150,11 @@ def _drawn(
 
 
 def tasks(cells: Sequence[Wanted]) -> list[Task]:
-    """Cells that share a pruned model together, those that take longest first."""
+    """Cells that share a pruned model together: draw by draw, ours first, which take longest."""
     groups: dict[Wanted, list[Wanted]] = {}
     for cell in cells:
         groups.setdefault(cell.pruned, []).append(cell)
     return sorted(
-        (Task(tuple(group)) for group in groups.values()), key=lambda task: (task.shared.draw, -len(task.cells))
+        (Task(tuple(group)) for group in groups.values()),
+        key=lambda task: (task.shared.draw, task.shared.method != OURS, -len(task.cells)),
     )
