@@ -78,3 +78,8 @@ def quantized_vit(float_vit: Path) -> Callable[[str], Path]:
         return path
 
     return make
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests first, so that several processes end at about the same time."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)

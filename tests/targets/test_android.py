@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import shlex
 import signal
@@ -414,7 +415,11 @@ def test_ctrl_c_in_the_middle_of_a_run(phone: FakePhone, tool: Tool, model: Path
         "measure(pathlib.Path(sys.argv[1]), AndroidConfig(benchmark_model=sys.argv[2]))"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", code, str(model), str(tool.path)], cwd=ROOT, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, str(model), str(tool.path)],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - background jobs ignore it
     ) as process:
         deadline = time.monotonic() + 60
         while not (phone.root / "running").exists() and time.monotonic() < deadline and process.poll() is None:
