@@ -141,8 +141,7 @@ def text(found: Comparison, rows: Sequence[Row]) -> str:
         "# Accuracy of the written files, beside published methods",
         f"{facts.model}: {torch.top1_percent[0]:.2f} % top-1 in FP32 torch on {facts.evaluation_images:,} images of "
         f"{facts.data}. Each figure is the accuracy that the written `.tflite` loses against it on the same images, in "
-        f"percentage points: the mean over {facts.draws} draws of {facts.calibration_images} calibration images, and "
-        "the least and the greatest of them. Whatever pruned a model, this project quantizes it. What does not "
+        f"percentage points, {_over_draws(facts)}. Whatever pruned a model, this project quantizes it. What does not "
         "depend on the draw was made once. MB are 1,000,000 bytes; arenas as TFLite plans them without a delegate.",
         *_section("MLPs cut to the same share", _cut_table(rows)),
         *_section("Nothing cut", _dense_table(rows, found.skipped)),
@@ -153,6 +152,15 @@ def text(found: Comparison, rows: Sequence[Row]) -> str:
         ", ".join(f"{name} {version}" for name, version in facts.versions.items()) + ".",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _over_draws(facts: Facts) -> str:
+    if facts.draws == 1:
+        return f"with one draw of {facts.calibration_images} calibration images"
+    return (
+        f"the mean over {facts.draws} draws of {facts.calibration_images} calibration images, and the least and the "
+        "greatest of them"
+    )
 
 
 def _section(title: str, table: str | None) -> list[str]:
