@@ -81,5 +81,5 @@ def quantized_vit(float_vit: Path) -> Callable[[str], Path]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests first, so that several processes end at about the same time."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Slow tests first, those on real data before all, so that several processes end at about the same time."""
+    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("realdata", "slow")])
