@@ -203,7 +203,8 @@ class AwqGroup:
     Attributes:
         sites: the linears, or the linear whose input was scaled.
         alpha: exponent of the mean absolute activation; 0 means that plain rounding won.
-        plain_error, error: mean squared error of the block's output without and with the scale.
+        plain_error, error: mean squared error of the residual stream behind the attention or MLP that reads the scaled
+            input, without and with the scale.
     """
 
     sites: tuple[str, ...]

@@ -145,6 +145,10 @@ class Recipe:
         given = self.memory_budget_mb is not None or self.prune_ratio is not None
         return self.max_accuracy_drop is not None and not given
 
+    def allows(self, drop_points: float) -> bool:
+        """Whether a file may lose so many percentage points of top-1."""
+        return self.max_accuracy_drop is None or drop_points <= self.max_accuracy_drop
+
     @property
     def views(self) -> int:
         """How often pruning sees each calibration image, in one form or another."""

@@ -61,7 +61,7 @@ def predict_needs(model: EdgeViT, recipe: Recipe, evaluation_images: int) -> Nee
     seconds = files * (CONVERSION_SECONDS + CONVERSION_SECONDS_PER_GIGABYTE * weights / 1e9 + images * image)
     return Needs(
         ram_bytes=LIBRARIES_BYTES + MODEL_COPIES * weights + TOKEN_COPIES * tokens + moments,
-        disk_bytes=(DISK_COPIES + DISK_COPIES * recipe.spends_accuracy) * weights,
+        disk_bytes=DISK_COPIES * (1 + recipe.spends_accuracy) * weights,
         seconds=seconds,
     )
 

@@ -194,9 +194,8 @@ def judge(run: Run, budget: int | None, lowered: Path, dense: Path, file: Path) 
     """What a file needs and loses, and whether the recipe allows it."""
     dense_logits, labels = _logits(dense)
     drop, _, _ = paired_drop(dense_logits.argmax(1) == labels, _logits(file)[0].argmax(1) == labels)
-    most = run.recipe.max_accuracy_drop
     memory = files.read_json(lowered / "memory.json", MemoryCost)
-    return Tried(budget, memory.total_bytes, drop, most is None or drop <= most)
+    return Tried(budget, memory.total_bytes, drop, run.recipe.allows(drop))
 
 
 def verify_step(
@@ -231,11 +230,11 @@ def verify_step(
         evaluation_left_out=run.data.evaluation.left_out,
         tried=tried,
     )
-    most = run.recipe.max_accuracy_drop
-    if most is not None and drop > most:
+    if not run.recipe.allows(drop):
         raise VerificationError(
-            f"the file loses {drop:.2f} points of top-1 ({low:.2f} to {high:.2f}), more than the {most:g} of "
-            "max_accuracy_drop: prune less, allow a larger budget, or keep more sites in FP16 or FP32"
+            f"the file loses {drop:.2f} points of top-1 ({low:.2f} to {high:.2f}), more than the "
+            f"{run.recipe.max_accuracy_drop:g} of max_accuracy_drop: prune less, allow a larger budget, or keep more "
+            "sites in FP16 or FP32"
         )
     files.write_json(folder / "metrics.json", metrics)
     return f"drop {drop:+.2f} points ({low:+.2f} to {high:+.2f}), parity {parity.max_relative_difference:.1e}"

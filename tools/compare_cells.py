@@ -115,8 +115,9 @@ class Bench:
         return f"{plan.predicted_bytes} bytes"
 
     def measured(self, cell: Wanted) -> Path:
-        """A file of what all levers cost on a cell's calibration images: no recipe of this bench changes that."""
-        path = self.folder / f"costs-{hashlib.sha256(json.dumps(self.identity(cell.draw)).encode()).hexdigest()[:16]}"
+        """A file of what all levers cost on a cell's calibration images: no recipe of one table changes that."""
+        made = json.dumps([self.identity(cell.draw), cell.recipe.probe_samples], sort_keys=True)
+        path = self.folder / f"costs-{hashlib.sha256(made.encode()).hexdigest()[:16]}"
         if not path.exists():
             with pipeline.deterministic(cell.draw, self.threads):
                 costs = measure(self.run(cell.pruned), LEVERS)

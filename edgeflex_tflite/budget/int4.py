@@ -27,6 +27,14 @@ INT4_GROUPS = tuple(INT4_NAMES)
 def int4_costs(
     block: Block, tokens: Tokens, context: Moments | None, hidden: Moments | None, rest: Rest
 ) -> dict[tuple[str, ...], float]:
+    """KL divergence of the logits, in nats, when a group of the block's linears has INT4 weights, for each group.
+
+    Args:
+        block: dense.
+        tokens: what enters it.
+        context, hidden: moments of what proj and fc2 read.
+        rest: asks the rest of the model.
+    """
     halfway = [block.after_attention(x) for x in tokens]
     read = {
         "attn.q": HiddenMoments(block.norm1(x) for x in tokens),
@@ -54,4 +62,5 @@ def _in_int4(dense: nn.Module, moments: Moments) -> nn.Linear:
 
 
 def present(block: Block, group: Iterable[str]) -> tuple[str, ...]:
+    """The linears of a group that a block has: not every MLP is gated."""
     return tuple(path for path in group if path != "mlp.gate" or block.mlp.gate is not None)
