@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +47,7 @@ from edgeflex_tflite.prune.statistics import HiddenMoments, Moments
 from edgeflex_tflite.prune.value import value_error_curve
 from edgeflex_tflite.quantize.rounding import round_weight
 from edgeflex_tflite.recipe import Recipe
+from edgeflex_tflite.side_by_side import each
 
 PROBE_RATIOS = (0.25, 0.5, 0.65, 0.8, 0.9, 0.97)
 """Shares of a block's neurons that are cut to see what the logits make of it."""
@@ -115,15 +117,22 @@ def measure_blocks(
         levers: what may be done, some of `recipe.LEVERS`.
         from_loss: scores that need labels, of each block, or None.
 
-    Memory: one block's second moments, `float64 [p, p]`, beside the model and the tokens.
+    Memory: for each thread, one block's second moments, `float64 [p, p]`, and its tokens, beside the model.
     """
-    probe = Probe(logits_from(model, 0, subset(tokens, recipe.probe_samples)))
-    found = []
-    for index, block in enumerate(progress(model.blocks, "measure blocks")):
-        rest = Rest(model, index, subset(tokens, recipe.probe_samples), probe)
-        found.append(_block_costs(block, tokens, recipe, levers, from_loss[index], rest))
-        tokens = advance(block, tokens)
-    return Costs(tuple(found), {}, tuple(probe.found))
+    expected = logits_from(model, 0, subset(tokens, recipe.probe_samples))
+
+    def costs(index: int, entering: Tokens) -> tuple[BlockCosts, list[Sensitivity]]:
+        rest = Rest(model, index, subset(entering, recipe.probe_samples), Probe(expected))
+        return _block_costs(model.blocks[index], entering, recipe, levers, from_loss[index], rest), rest.probe.found
+
+    def entering(tokens: Tokens) -> Iterator[tuple[int, Tokens]]:
+        for index, block in enumerate(model.blocks):
+            yield index, tokens
+            tokens = advance(block, tokens)
+
+    measured = each(lambda turn: costs(*turn), entering(tokens))
+    found = list(progress(measured, "measure blocks", len(model.blocks)))
+    return Costs(tuple(costs for costs, _ in found), {}, tuple(itertools.chain(*(probed for _, probed in found))))
 
 
 def _block_costs(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -64,9 +65,11 @@ def subset(tokens: Tokens, images: int) -> Tokens:
     return kept
 
 
-Progress = Callable[[Iterable, str], Iterable]
-"""Wraps an iterable of work in a progress bar with a caption."""
+class Progress(Protocol):
+    """Wraps an iterable of work in a progress bar with a caption."""
+
+    def __call__(self, items: Iterable, caption: str, total: int | None = None) -> Iterable: ...
 
 
-def no_progress(items: Iterable, _: str) -> Iterable:
+def no_progress(items: Iterable, caption: str, total: int | None = None) -> Iterable:
     return items

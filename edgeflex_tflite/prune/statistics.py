@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
+import functools
+import itertools
+import operator
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
+
+from edgeflex_tflite.side_by_side import each
 
 
 class Moments:
@@ -32,24 +38,84 @@ class Moments:
 class HiddenMoments(Moments):
     """Moments of activations that come in batches `[..., p]`: what fc2 reads of an MLP, or proj of an attention.
 
-    Products are summed relative to the first batch's mean: a neuron whose mean is large against its variance would
-    otherwise lose the variance to rounding, and the covariance would no longer be positive.
-
     Attributes:
         mean_abs: E|x|, `[p]`.
     """
 
     def __init__(self, batches: Iterable[Tensor]) -> None:
-        rows = 0
-        origin = total = total_abs = gram = torch.zeros(())
-        for batch in batches:
-            x = batch.flatten(0, -2)
-            origin = x.mean(0) if rows == 0 else origin
-            total_abs = total_abs + x.abs().sum(0).double()
-            x = x - origin
-            total = total + x.sum(0).double()
-            gram = gram + (x.T @ x).double()
-            rows += len(x)
-        centre = total / rows
-        super().__init__(rows, origin.double() + centre, gram / rows - torch.outer(centre, centre))
-        self.mean_abs = total_abs / rows
+        self._take(summed((x, ()) for x in batches))
+
+    @classmethod
+    def of_sums(cls, sums: Sums) -> HiddenMoments:
+        moments = cls.__new__(cls)
+        moments._take(sums)
+        return moments
+
+    def _take(self, sums: Sums) -> None:
+        centre = sums.total / sums.rows
+        super().__init__(sums.rows, sums.origin.double() + centre, sums.gram / sums.rows - torch.outer(centre, centre))
+        self.mean_abs = sums.total_abs / sums.rows
+
+
+@dataclasses.dataclass
+class Sums:
+    """Sums over tokens of an input x and of answers y to it, x and y taken relative to their origins.
+
+    A channel whose mean is large against its variance would otherwise lose the variance to rounding, and its covariance
+    would no longer be positive.
+
+    Attributes:
+        origins: of x `[p]`, and of each y `[out]`: their means in the first batch.
+        rows: number of tokens.
+        total_abs: of |x| itself.  total: of x.  gram: of x x^T.
+        totals: of each y.  products: of each y x^T.
+    """
+
+    origins: tuple[Tensor, ...]
+    rows: int
+    total_abs: Tensor
+    total: Tensor
+    gram: Tensor
+    totals: tuple[Tensor, ...]
+    products: tuple[Tensor, ...]
+
+    @property
+    def origin(self) -> Tensor:
+        return self.origins[0]
+
+    def __iadd__(self, other: Sums) -> Sums:
+        self.rows += other.rows
+        self.total_abs += other.total_abs
+        self.total += other.total
+        self.gram += other.gram
+        for ours, theirs in zip((*self.totals, *self.products), (*other.totals, *other.products), strict=True):
+            ours.add_(theirs)
+        return self
+
+
+Batch = tuple[Tensor, Sequence[Tensor]]
+"""x `[..., p]`, and each answer to it, `[..., out]`."""
+
+
+def summed(batches: Iterable[Batch]) -> Sums:
+    """Sums over all batches, of which there is at least one."""
+    coming = iter(batches)
+    first = next(coming)
+    origins = tuple(x.flatten(0, -2).mean(0) for x in (first[0], *first[1]))
+    parts = each(functools.partial(_sums, origins), itertools.chain([first], coming))
+    return functools.reduce(operator.iadd, parts)
+
+
+def _sums(origins: tuple[Tensor, ...], batch: Batch) -> Sums:
+    x, *answers = (part.flatten(0, -2) for part in (batch[0], *batch[1]))
+    centred = x - origins[0]
+    wanted = [y - origin for y, origin in zip(answers, origins[1:], strict=True)]
+    return Sums(
+        origins,
+        len(x),
+        x.abs().sum(0).double(),
+        centred.sum(0).double(),
+        (centred.T @ centred).double(),
+        tuple(y.sum(0).double() for y in wanted),
+        tuple((y.T @ centred).double() for y in wanted),
+    )

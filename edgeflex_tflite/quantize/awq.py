@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from edgeflex_tflite.models.edge import Block, EdgeViT, Norm
 from edgeflex_tflite.profiling.blocks import Progress, Tokens, advance, no_progress, subset
 from edgeflex_tflite.profiling.streaming import StreamingStatistics
 from edgeflex_tflite.quantize.rounding import round_activation, round_weight
+from edgeflex_tflite.side_by_side import each
 
 ALPHAS = tuple(step / 20 for step in range(20))
 SMALLEST_SCALE = 1e-4
@@ -104,16 +106,31 @@ def search_block_(block: Block, tokens: Tokens, prefix: str, bits: Mapping[str, 
             (Block.after_mlp, halfway, expected) if target.in_mlp else (Block.after_attention, tokens, halfway)
         )
         mean_abs = _mean_abs_input(block, target.readers[0], tokens)
-        errors = {}
-        for alpha in ALPHAS:
-            candidate = copy.deepcopy(block)
-            fold_(candidate, target, scale_for(mean_abs, alpha))
-            _simulate_(candidate, {reader: bits[f"{prefix}.{reader}"] for reader in readers}, dynamic)
-            errors[alpha] = _squared_error([run(candidate, x) for x in inputs], wanted)
-        best = min(ALPHAS, key=lambda alpha: errors[alpha])
+        widths = {reader: bits[f"{prefix}.{reader}"] for reader in readers}
+        judged = partial(_error, block, target, mean_abs, widths, dynamic, run, inputs, wanted)
+        errors = dict(zip(ALPHAS, each(judged, ALPHAS), strict=True))
+        best = min(ALPHAS, key=errors.__getitem__)
         fold_(block, target, scale_for(mean_abs, best))
         groups.append(AwqGroup(tuple(f"{prefix}.{reader}" for reader in readers), best, errors[0.0], errors[best]))
     return groups
+
+
+def _error(
+    block: Block,
+    target: FoldTarget,
+    mean_abs: Tensor,
+    bits: Mapping[str, int],
+    dynamic: bool,
+    run: Callable[[Block, Tensor], Tensor],
+    inputs: Tokens,
+    wanted: Tokens,
+    alpha: float,
+) -> float:
+    """Mean squared error of `run` of the block, with one alpha at one target, over `inputs`."""
+    candidate = copy.deepcopy(block)
+    fold_(candidate, target, scale_for(mean_abs, alpha))
+    _simulate_(candidate, bits, dynamic)
+    return _squared_error([run(candidate, x) for x in inputs], wanted)
 
 
 def search(

@@ -12,9 +12,12 @@ from torch import Tensor
 
 from edgeflex_tflite.quantize.rounding import clipped_steps, on_grid
 from edgeflex_tflite.recover.regression import regularized
+from edgeflex_tflite.side_by_side import each
 
 BLOCK = 64
 """Columns that are rounded between two updates of the whole matrix."""
+ROWS = 192
+"""Output channels, which do not depend on each other, that are rounded together."""
 RELATIVE_DAMPING = 0.01
 """Of the mean variance, on the diagonal of H (GPTQ, section 3.3)."""
 
@@ -31,18 +34,26 @@ def gptq(weight: Tensor, hessian: Tensor, bits: int) -> Tensor:
         Values on the grid, `float64 [out, in]`.
     """
     H = regularized(hessian, RELATIVE_DAMPING)
-    step = clipped_steps(weight, H, bits)[:, 0]
     order = torch.argsort(H.diagonal(), descending=True, stable=True)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(H[order][:, order]))
     U = torch.linalg.cholesky(inverse, upper=True)
-    left = weight.T[order]  # columns of the weight as rows, which lie together in memory
+
+    def rounded(rows: Tensor) -> Tensor:
+        step = clipped_steps(rows, H, bits)[:, 0]
+        return _in_order(rows.T[order], U, step, bits)[torch.argsort(order)].T
+
+    return torch.cat(list(each(rounded, weight.split(ROWS)))).contiguous()
+
+
+def _in_order(left: Tensor, U: Tensor, step: Tensor, bits: int) -> Tensor:
+    """Columns of a weight, as rows, which lie together in memory: `left` `[in, out]` is used up."""
     rounded = torch.empty_like(left)
-    for begin in range(0, len(H), BLOCK):
-        end = min(begin + BLOCK, len(H))
+    for begin in range(0, len(U), BLOCK):
+        end = min(begin + BLOCK, len(U))
         errors = torch.empty_like(left[begin:end])
         for j in range(begin, end):
             rounded[j] = on_grid(left[j], step, bits)
             error = torch.div(left[j] - rounded[j], U[j, j], out=errors[j - begin])
             left[j + 1 : end].addr_(U[j, j + 1 : end], error, alpha=-1)
         left[end:].addmm_(U[begin:end, end:].T, errors, alpha=-1)
-    return rounded[torch.argsort(order)].T.contiguous()
+    return rounded

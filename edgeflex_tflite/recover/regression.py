@@ -8,12 +8,12 @@ the layers before as they are now, and y from the dense model, that also undoes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
-from edgeflex_tflite.prune.statistics import HiddenMoments
+from edgeflex_tflite.prune.statistics import Batch, HiddenMoments, summed
 
 
 class Regression:
@@ -25,30 +25,14 @@ class Regression:
         crosses: E[(y - E[y]) (x - E[x])^T] of each reader, `[out, in]`.
     """
 
-    def __init__(self, batches: Iterable[tuple[Tensor, tuple[Tensor, ...]]]) -> None:
+    def __init__(self, batches: Iterable[Batch]) -> None:
         """Args: batches: x `[..., in]` and the wanted `[..., out]` of each reader."""
-        self._origins: list[Tensor] = []
-        self._sums: list[Tensor] = []
-        self._products: list[Tensor] = []
-        self.inputs = HiddenMoments(self._watched(batches))
-        rows = self.inputs.rows
-        shift = self.inputs.mean - self._origins[0].double()
-        means = [total / rows for total in self._sums]
-        self.wanted_means = tuple(o.double() + mean for o, mean in zip(self._origins[1:], means, strict=True))
-        self.crosses = tuple(p / rows - torch.outer(m, shift) for p, m in zip(self._products, means, strict=True))
-
-    def _watched(self, batches: Iterable[tuple[Tensor, tuple[Tensor, ...]]]) -> Iterator[Tensor]:
-        for batch, wanted in batches:
-            x, answers = batch.flatten(0, -2), [y.flatten(0, -2) for y in wanted]
-            if not self._origins:
-                self._origins = [x.mean(0), *(y.mean(0) for y in answers)]
-                self._sums = [torch.zeros(y.shape[1], dtype=torch.float64) for y in answers]
-                self._products = [torch.zeros(y.shape[1], x.shape[1], dtype=torch.float64) for y in answers]
-            for reader, y in enumerate(answers):
-                centred = y - self._origins[1 + reader]
-                self._sums[reader] += centred.sum(0).double()
-                self._products[reader] += (centred.T @ (x - self._origins[0])).double()
-            yield x
+        sums = summed(batches)
+        self.inputs = HiddenMoments.of_sums(sums)
+        shift = sums.total / sums.rows
+        means = [total / sums.rows for total in sums.totals]
+        self.wanted_means = tuple(o.double() + mean for o, mean in zip(sums.origins[1:], means, strict=True))
+        self.crosses = tuple(p / sums.rows - torch.outer(m, shift) for p, m in zip(sums.products, means, strict=True))
 
     def refit(self, weight: Tensor, reader: int, relative_ridge: float) -> Tensor:
         """Ridge regression on what `reader` should answer, drawn to `weight`; both `float64 [out, in]`.

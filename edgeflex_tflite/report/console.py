@@ -14,9 +14,9 @@ class Console:
     def __init__(self, quiet: bool = False) -> None:
         self._quiet = quiet
 
-    def progress(self, items: Iterable, caption: str) -> Iterable:
-        """The items, behind a bar."""
-        return tqdm(items, desc=caption, leave=False, disable=True if self._quiet else None)
+    def progress(self, items: Iterable, caption: str, total: int | None = None) -> Iterable:
+        """The items, behind a bar; `total` says how many there are where they do not."""
+        return tqdm(items, desc=caption, total=total, leave=False, disable=True if self._quiet else None)
 
     def bar(self, total: int, caption: str, unit: str = "image") -> tqdm:
         """A bar to update by hand."""

@@ -267,14 +267,14 @@ def test_measuring_changes_nothing() -> None:
 
 
 def test_progress_sees_every_block() -> None:
-    seen: list[tuple[int, str]] = []
+    seen: list[tuple[str, int | None]] = []
 
-    def progress(items: Any, caption: str) -> Any:
-        seen.append((len(items), caption))
+    def progress(items: Any, caption: str, total: int | None = None) -> Any:
+        seen.append((caption, total))
         return items
 
     measure(edge_vit(), ("mlp",), progress=progress)
-    assert seen == [(3, "measure blocks")]
+    assert seen == [("measure blocks", 3)]
 
 
 def test_sites_outside_of_blocks_are_rounded_one_at_a_time() -> None:

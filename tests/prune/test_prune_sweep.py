@@ -117,7 +117,7 @@ def test_one_block() -> None:
 def test_progress_sees_every_block() -> None:
     seen: list[tuple[int, str]] = []
 
-    def progress(items: Any, caption: str) -> Any:
+    def progress(items: Any, caption: str, total: int | None = None) -> Any:
         seen.append((len(items), caption))
         return items
 
