@@ -69,7 +69,7 @@ class Recipe:
         rounding: of integer weights: `gptq` (the weights not yet rounded make up for each that was) or `nearest`.
         awq: search activation-aware scales for INT8 linears.
         fp16_sites, fp32_sites: regular expressions over site names; what they find is kept in that precision.
-            `fp16_sites` has effect in `mixed` precision, `fp32_sites` in all.
+            `fp16_sites` has effect in `mixed` and `int8_static` precision, `fp32_sites` in all.
         stream: with static activations, what the residual stream and the norms that read it are computed in: `fp32`,
             `int16` or `int8`; `auto`: `fp32` in `int8_static`, `int8` in `int8_full`.
         max_accuracy_drop: largest loss of top-1 against the FP32 torch model, in percentage points; None: any. With

@@ -18,11 +18,13 @@ WEIGHTS_BY_PRECISION = {
     "int8_static": (Dtype.INT8, "precision int8_static"),
     "int8_full": (Dtype.INT8, "precision int8_full"),
 }
+HALVES_IN = ("mixed", "int8_static")
+"""Precisions in which `fp16_sites` keeps what shows first in the logits, with few weights, out of the integers."""
 PATCH_EMBED = "patch_embed"
 STREAM_SITES = r"norm|^blocks\.\d+$"
 """Norms, and the residual additions."""
-ENDS = r"^(model|head)$"
-"""The assembly of the tokens, and the head."""
+TOKENS = r"^model$"
+"""The assembly of the tokens."""
 ACTIVATIONS = {
     "mixed": "dynamic",
     "int8_dynamic": "dynamic",
@@ -73,7 +75,7 @@ def _stream(recipe: Recipe) -> dict[str, SitePrecision]:
     reason = f"stream {stream}: sums of many blocks, and their squares in a norm, do not fit 8 bits"
     if stream == "int16":
         return {STREAM_SITES: SitePrecision(Dtype.INT16, reason)}
-    return {STREAM_SITES: SitePrecision(Dtype.FP32, reason), ENDS: SitePrecision(Dtype.FP32, "logits in float")}
+    return {f"{STREAM_SITES}|{TOKENS}": SitePrecision(Dtype.FP32, reason)}
 
 
 def _matching(found: dict[str, SitePrecision], site: str) -> SitePrecision | None:
@@ -89,7 +91,7 @@ def _whole_bytes(site: str, base: Dtype, reason: str) -> SitePrecision:
 
 def _exception(recipe: Recipe, site: str) -> SitePrecision | None:
     kept = _kept_in_fp32(recipe, site)
-    if kept is None and recipe.precision == "mixed" and recipe.fp16_sites and re.search(recipe.fp16_sites, site):
+    if kept is None and recipe.precision in HALVES_IN and recipe.fp16_sites and re.search(recipe.fp16_sites, site):
         return SitePrecision(
             Dtype.FP16, f"fp16_sites {recipe.fp16_sites!r}: little to save, and first to show in the logits"
         )
@@ -105,8 +107,11 @@ def _kept_in_fp32(recipe: Recipe, site: str) -> SitePrecision | None:
 def _check_found(recipe: Recipe, weights: list[str], compute: list[str], activations: str | None) -> None:
     reachable = weights + compute if activations == "static" else weights
     default = Recipe().fp16_sites
-    if recipe.fp16_sites not in ("", default) and recipe.precision != "mixed":
-        raise UserError(f"fp16_sites has effect in precision mixed alone, not in {recipe.precision}: leave it out")
+    if recipe.fp16_sites not in ("", default) and recipe.precision not in HALVES_IN:
+        raise UserError(
+            f"fp16_sites has effect in precision {' and '.join(HALVES_IN)} alone, not in {recipe.precision}: leave it "
+            "out"
+        )
     if recipe.fp32_sites and recipe.precision == "int8_full" and re.search(recipe.fp32_sites, "model"):
         raise UserError(
             "fp32_sites finds the file's own input in precision int8_full: use int8_static, or narrow the expression"

@@ -31,10 +31,9 @@ DTYPES = [
 @pytest.mark.parametrize(("precision", "weights", "compute", "activations", "integer_io"), DTYPES)
 def test_precisions(precision: str, weights: Dtype, compute: Dtype, activations: str | None, integer_io: bool) -> None:
     plan = plan_precision(Recipe(precision=precision), WEIGHTS, COMPUTE)
-    half = {"patch_embed": Dtype.FP16, "head": Dtype.FP16} if precision == "mixed" else {}
+    half = {"patch_embed": Dtype.FP16, "head": Dtype.FP16} if precision in ("mixed", "int8_static") else {}
     whole = {"patch_embed": Dtype.INT8} if precision == "int4_dynamic" else {}
-    ends = {"head": Dtype.FP32} if precision == "int8_static" else {}
-    expected = dict.fromkeys(WEIGHTS, weights) | half | whole | ends
+    expected = dict.fromkeys(WEIGHTS, weights) | half | whole
     assert {site: found.dtype for site, found in plan.weights.items()} == expected
     stream = [site for site in COMPUTE if "norm" in site or site == "model"] if precision == "int8_static" else []
     expected = dict.fromkeys(COMPUTE, compute) | dict.fromkeys(stream, Dtype.FP32)
@@ -65,7 +64,9 @@ def test_fp32_sites() -> None:
 
 
 def test_fp32_sites_keep_computation_too_where_it_is_integer() -> None:
-    plan = plan_precision(Recipe(precision="int8_static", fp32_sites="softmax|norm", stream="int8"), WEIGHTS, COMPUTE)
+    plan = plan_precision(
+        Recipe(precision="int8_static", fp16_sites="", fp32_sites="softmax|norm", stream="int8"), WEIGHTS, COMPUTE
+    )
     integer = {site for site, found in plan.compute.items() if found.dtype is Dtype.INT8}
     assert integer == {"model"}
     assert {found.dtype for found in plan.weights.values()} == {Dtype.INT8}
@@ -116,7 +117,10 @@ REFUSED = [
     ({"fp16_sites": "fc9"}, r"fp16_sites 'fc9' finds no site"),
     ({"fp32_sites": "softmax"}, r"fp32_sites 'softmax' finds no site"),
     ({"precision": "int8_static", "fp32_sites": "fc9"}, r"fp32_sites 'fc9' finds no site"),
-    ({"precision": "int8_dynamic", "fp16_sites": "head"}, "fp16_sites has effect in precision mixed alone"),
+    (
+        {"precision": "int8_dynamic", "fp16_sites": "head"},
+        "has effect in precision mixed and int8_static alone",
+    ),
     ({"precision": "fp32", "fp16_sites": "head"}, "not in fp32: leave it out"),
     ({"precision": "int8_full", "fp32_sites": "."}, "fp32_sites finds the file's own input in precision int8_full"),
     ({"precision": "int8_full", "fp32_sites": "^model$"}, "use int8_static, or narrow the expression"),
