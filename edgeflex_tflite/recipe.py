@@ -70,8 +70,9 @@ class Recipe:
         awq: search activation-aware scales for INT8 linears.
         fp16_sites, fp32_sites: regular expressions over site names; what they find is kept in that precision.
             `fp16_sites` has effect in `mixed` and `int8_static` precision, `fp32_sites` in all.
-        stream: with static activations, what the residual stream and the norms that read it are computed in: `fp32`,
-            `int16` or `int8`; `auto`: `fp32` in `int8_static`, `int8` in `int8_full`.
+        stream: with static activations, what is computed between the linears: `fp32`: all of it in float; `int16`:
+            the residual stream and the norms that read it in 16 bits, the rest in 8; `int8`: all of it in 8 bits;
+            `auto`: `fp32` in `int8_static`, `int8` in `int8_full`.
         max_accuracy_drop: largest loss of top-1 against the FP32 torch model, in percentage points; None: any. With
             neither budget nor ratio, the smallest file is looked for that keeps to it, with all that `levers` allow.
         calibration_samples: calibration images.

@@ -23,8 +23,6 @@ HALVES_IN = ("mixed", "int8_static")
 PATCH_EMBED = "patch_embed"
 STREAM_SITES = r"norm|^blocks\.\d+$"
 """Norms, and the residual additions."""
-TOKENS = r"^model$"
-"""The assembly of the tokens."""
 ACTIVATIONS = {
     "mixed": "dynamic",
     "int8_dynamic": "dynamic",
@@ -53,7 +51,6 @@ def plan_precision(recipe: Recipe, weights: Iterable[str], compute: Iterable[str
     stream = _stream(recipe) if activations == "static" else {}
     of_weights = {site: _exception(recipe, site) or _whole_bytes(site, base, reason) for site in weights}
     of_compute = {site: _kept_in_fp32(recipe, site) or _matching(stream, site) or other for site in compute}
-    of_weights |= {site: found for site in weights if (found := _matching(stream, site))}
     any_integer = any(found.dtype.is_integer for found in [*of_weights.values(), *of_compute.values()])
     return PrecisionPlan(
         weights=of_weights,
@@ -64,18 +61,19 @@ def plan_precision(recipe: Recipe, weights: Iterable[str], compute: Iterable[str
 
 
 def _stream(recipe: Recipe) -> dict[str, SitePrecision]:
-    """Regular expressions over sites of the residual stream, and what those sites are in."""
+    """Regular expressions over sites without weights, and what those sites are in; others compute in INT8."""
     stream = (
         {"int8_static": "fp32", "int8_full": "int8"}[recipe.precision] if recipe.stream == "auto" else recipe.stream
     )
     if stream == "fp32" and recipe.precision == "int8_full":
         raise UserError("stream is fp32 and precision int8_full: the one has floats inside, the other has not")
-    if stream == "int8":
-        return {}
-    reason = f"stream {stream}: sums of many blocks, and their squares in a norm, do not fit 8 bits"
+    if stream == "fp32":
+        reason = "stream fp32: CPUs multiply integer activations with each other more slowly than floats"
+        return {".*": SitePrecision(Dtype.FP32, reason)}
     if stream == "int16":
+        reason = "stream int16: sums of many blocks, and their squares in a norm, do not fit 8 bits"
         return {STREAM_SITES: SitePrecision(Dtype.INT16, reason)}
-    return {f"{STREAM_SITES}|{TOKENS}": SitePrecision(Dtype.FP32, reason)}
+    return {}
 
 
 def _matching(found: dict[str, SitePrecision], site: str) -> SitePrecision | None:
