@@ -236,13 +236,35 @@ def share_taken_off(found: Sequence[AwqGroup] | Sequence[RoundedSite]) -> float:
 
 
 @dataclasses.dataclass(frozen=True)
+class Chunks:
+    """In how many pieces, one after the other, each block of a file computes; 1: at once.
+
+    Attributes:
+        attention: groups of heads.
+        mlp: groups of hidden neurons.
+    """
+
+    attention: int = 1
+    mlp: int = 1
+
+
+WHOLE = Chunks()
+
+
+@dataclasses.dataclass(frozen=True)
 class MemoryCost:
-    """What a file needs on the device: its weights, and the arena that TFLite plans for its activations."""
+    """What a file needs on the device: its weights, and the arena that TFLite plans for its activations.
+
+    Attributes:
+        peak_op: type and number of the operator that sets the arena.
+        peak_site: the site that it belongs to; empty in files whose tensors are not named after sites.
+    """
 
     weights_bytes: int
     arena_bytes: int
     file_bytes: int
     peak_op: str
+    peak_site: str = ""
 
     @property
     def total_bytes(self) -> int:
@@ -291,8 +313,9 @@ class Metrics:
         parity: the lowered graph before quantization against torch.
         memory: of the written file.
         dense_memory: of the FP32 file of the model as it came, predicted from a two-block file.
-        memory_budget_bytes: what the user asked for, or None.
+        memory_budget_bytes, arena_budget_bytes: what the user asked for, or None.
         tried: files that were measured on the way to this one, where the loss that is allowed decided.
+        chunks: the pieces that the file's blocks compute in.
     """
 
     dense: Accuracy
@@ -310,6 +333,8 @@ class Metrics:
     evaluation_images: int
     evaluation_left_out: int
     tried: tuple[Tried, ...] = ()
+    arena_budget_bytes: int | None = None
+    chunks: Chunks = WHOLE
 
 
 @dataclasses.dataclass(frozen=True)

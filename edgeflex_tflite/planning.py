@@ -17,7 +17,7 @@ from edgeflex_tflite.errors import UserError, VerificationError
 from edgeflex_tflite.lower.predict import block_bytes, linear_bytes
 from edgeflex_tflite.models.sites import weight_sites
 from edgeflex_tflite.prune.gradients import loss_scores
-from edgeflex_tflite.recipe import MEGABYTE, Recipe
+from edgeflex_tflite.recipe import KILOBYTE, MEGABYTE, Recipe
 from edgeflex_tflite.run import Design, Run
 
 ROUNDING = 1e-6
@@ -159,7 +159,13 @@ def _saved(run: Design, shapes: Sequence[int | BlockShape], dtypes: dict[str, Dt
 
 
 def check_budget_holds(run: Run, cost: MemoryCost) -> None:
-    """Raises VerificationError, which names what binds, where the written file misses the budget."""
+    """Raises VerificationError, which names what binds, where the written file misses a budget."""
+    arena = run.recipe.arena_budget_bytes
+    if arena is not None and cost.arena_bytes > arena:
+        raise VerificationError(
+            f"the file's arena is {cost.arena_bytes:,} bytes, set by {cost.peak_op}, over the budget of {arena:,}: try "
+            f"--arena_budget_kb={(2 * arena - cost.arena_bytes) // KILOBYTE}"
+        )
     budget = run.recipe.memory_budget_bytes
     if budget is not None and cost.total_bytes > budget:
         raise VerificationError(

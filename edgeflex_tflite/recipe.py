@@ -14,6 +14,7 @@ from typing import Any, get_type_hints
 
 from edgeflex_tflite.errors import UserError
 
+KILOBYTE = 1000
 MEGABYTE = 1_000_000
 LARGEST = 2**63
 """Bound of every number: torch's and numpy's generators take seeds below it, and nothing else comes near."""
@@ -32,6 +33,7 @@ LEVERS = ("mlp", "heads", "qk", "v", "int4", "fp16")
 SCORES_WITH_LABELS = ("taylor", "hessian")
 POSITIVE = (
     "memory_budget_mb",
+    "arena_budget_kb",
     "calibration_samples",
     "eval_samples",
     "width_multiple",
@@ -50,6 +52,8 @@ class Recipe:
             `fp32`, `fp16` (weights), `int8_dynamic`, `int4_dynamic` (INT4 linears), `int8_static` (integer inside,
             float input and output) or `int8_full`.
         memory_budget_mb: weights plus planned arena of the written file, in units of 1,000,000 bytes; None: no budget.
+        arena_budget_kb: planned arena of the written file, in units of 1,000 bytes: blocks compute in as many pieces,
+            one after the other, as that asks for, with the same result; None: no block does.
         prune_ratio: share of all MLP neurons to cut; None: as few as the budget asks for.
         prune_score: which neurons go first: `obs` (one after the other, by what the kept ones cannot make up for),
             `energy`, `flap`, `mean_abs` (the paper's), `magnitude`, or `taylor` and `hessian`, which differentiate the
@@ -86,6 +90,7 @@ class Recipe:
 
     precision: str = "mixed"
     memory_budget_mb: float | None = None
+    arena_budget_kb: float | None = None
     prune_ratio: float | None = None
     prune_score: str = "obs"
     allocation: str = "measured"
@@ -129,6 +134,10 @@ class Recipe:
     @property
     def memory_budget_bytes(self) -> int | None:
         return None if self.memory_budget_mb is None else math.floor(self.memory_budget_mb * MEGABYTE)
+
+    @property
+    def arena_budget_bytes(self) -> int | None:
+        return None if self.arena_budget_kb is None else math.floor(self.arena_budget_kb * KILOBYTE)
 
     @property
     def needs_labels(self) -> bool:

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from edgeflex_tflite.artifacts import InputSpec, MemoryCost, PrecisionPlan
+from edgeflex_tflite.artifacts import WHOLE, Chunks, InputSpec, MemoryCost, PrecisionPlan
 from edgeflex_tflite.data import Data, Preprocessing
 from edgeflex_tflite.data.views import views
 from edgeflex_tflite.errors import UserError
+from edgeflex_tflite.lower.fit import fit_arena
 from edgeflex_tflite.lower.predict import predict_memory
 from edgeflex_tflite.models.edge import EdgeViT
 from edgeflex_tflite.models.sites import compute_sites, weight_sites
@@ -34,6 +35,7 @@ class Design:
         precisions: of every site.
         dense_cost, float_cost: predicted for the file without any pruning, in the planned precisions and in FP32.
         threads: of torch and the interpreter.
+        chunks: the pieces that the file's blocks compute in.
     """
 
     source: nn.Module
@@ -45,6 +47,7 @@ class Design:
     dense_cost: MemoryCost
     float_cost: MemoryCost
     threads: int
+    chunks: Chunks = WHOLE
 
     @property
     def dense_widths(self) -> tuple[int, ...]:
@@ -61,9 +64,9 @@ class Run(Design):
         console: where progress goes.
     """
 
-    data: Data
-    labels: tuple[str, ...]
-    console: Console
+    data: Data = dataclasses.field(kw_only=True)
+    labels: tuple[str, ...] = dataclasses.field(kw_only=True)
+    console: Console = dataclasses.field(kw_only=True)
 
     @classmethod
     def of(cls, design: Design, data: Data, labels: tuple[str, ...] | None, console: Console) -> Run:
@@ -100,7 +103,8 @@ def design_file(model: nn.Module, preprocessing: Preprocessing, recipe: Recipe, 
     """Decide everything that does not depend on images.
 
     Raises:
-        UserError: model too large for this machine or without an edge form; recipe or preprocessing that do not fit it.
+        UserError: model too large for this machine or without an edge form; recipe or preprocessing that do not fit it;
+            an arena budget that is out of reach.
     """
     check_model_fits(model)
     dense = to_edge_form(model)
@@ -113,4 +117,7 @@ def design_file(model: nn.Module, preprocessing: Preprocessing, recipe: Recipe, 
     precisions = plan_precision(recipe, weight_sites(dense), compute_sites(dense))
     widths = [block.mlp.width for block in dense.blocks]
     float_cost, dense_cost = predict_memory(dense, widths, precisions, spec, threads)
-    return Design(model, dense, preprocessing, recipe, spec, precisions, dense_cost, float_cost, threads)
+    chunks = WHOLE
+    if recipe.arena_budget_bytes is not None:
+        chunks, dense_cost = fit_arena(dense, precisions, spec, recipe.arena_budget_bytes, threads, dense_cost)
+    return Design(model, dense, preprocessing, recipe, spec, precisions, dense_cost, float_cost, threads, chunks)

@@ -124,7 +124,7 @@ def lower_step(run: Run, scaled: Path, folder: Path, version: str) -> str:
     model = serialize.read_model(scaled / "model.safetensors", run.dense)
     plan = files.read_json(scaled / "precisions.json", PrecisionPlan)
     float_path, path = folder / "float.tflite", folder / "model.tflite"
-    export_float(model, run.spec, float_path)
+    export_float(model, run.spec, float_path, run.chunks)
     quantized = folder / "quantized.tflite"
     if run.recipe.precision == "fp32":
         quantized = float_path
@@ -229,6 +229,8 @@ def verify_step(
         evaluation_images=len(labels),
         evaluation_left_out=run.data.evaluation.left_out,
         tried=tried,
+        arena_budget_bytes=run.recipe.arena_budget_bytes,
+        chunks=run.chunks,
     )
     if not run.recipe.allows(drop):
         raise VerificationError(

@@ -34,6 +34,7 @@ OTHERS = st.fixed_dictionaries(
         "awq": st.booleans(),
         "fp16_sites": st.sampled_from(["", r"^head$", "a|b"]),
         "fp32_sites": st.sampled_from(["", r"\.0\.", "ü"]),
+        "arena_budget_kb": st.none() | st.floats(1e-3, 1e6) | COUNT,
         "max_accuracy_drop": st.none() | st.floats(0, 100) | st.integers(0, 100),
         "calibration_samples": COUNT,
         "eval_samples": st.none() | COUNT,
@@ -66,6 +67,7 @@ def test_strategy_covers_every_field() -> None:
         "awq_tokens",
         "seed",
         "memory_budget_mb",
+        "arena_budget_kb",
         "prune_ratio",
     }
     assert drawn == set(FIELDS)
@@ -98,7 +100,7 @@ def test_json_names_every_field_in_order() -> None:
 
 def test_hash_of_the_defaults() -> None:
     """Written down, so that a change of a default or of the form is a decision."""
-    assert Recipe().sha256 == "0f444b29d36405ca94bc72ffa52539ebec9d40a37417f71a257ef3268c70a46c"
+    assert Recipe().sha256 == "6dea3b24bf36ab2a65762d44402648df8718c6304e5be3f8c42ee9a948d3dc5d"
 
 
 def test_hash_tells_recipes_apart() -> None:

@@ -6,23 +6,25 @@ from pathlib import Path
 
 import torch
 
-from edgeflex_tflite.artifacts import InputSpec
+from edgeflex_tflite.artifacts import WHOLE, Chunks, InputSpec
 from edgeflex_tflite.lower import flatbuffer
+from edgeflex_tflite.lower.chunk import chunked
 from edgeflex_tflite.lower.deploy import DeployedViT
 from edgeflex_tflite.models.edge import EdgeViT
 from edgeflex_tflite.models.sites import compute_sites, weight_sites
 from edgeflex_tflite.quiet import quiet
 
 
-def export_float(model: EdgeViT, spec: InputSpec, path: Path) -> None:
+def export_float(model: EdgeViT, spec: InputSpec, path: Path, chunks: Chunks = WHOLE) -> None:
     """Write the model as an FP32 file whose tensors are named after the model's sites.
 
     Args:
         model: in evaluation mode; it is not changed.
         spec: what the file takes as its image.
         path: of the new file.
+        chunks: the pieces that blocks compute in.
     """
-    module = DeployedViT(model, spec).eval()
+    module = DeployedViT(chunked(model, chunks), spec).eval()
     with quiet():
         import litert_torch
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,6 +18,9 @@ BUFFER_ALIGNMENT_BYTES = 64
 
 ASSEMBLY = "model"
 """The site of all that belongs to no module: the assembly of tokens, and constants that several modules share."""
+
+PIECE = re.compile(r"_chunk\d+$")
+"""What the modules of a chunked block have behind the name of the module that they are a piece of."""
 
 OPERATOR_NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
 
@@ -73,7 +77,7 @@ def name_tensors_by_site(model: Any, sites: Iterable[str]) -> None:
     """Rename every tensor to `site;n`, in place, so that a site's operators can be found by name.
 
     litert-torch names a tensor by the path of torch modules that made it, `pkg.Outer/pkg.Block_0/pkg.Linear_fc1;1`;
-    where several were merged, the first one counts.
+    where several were merged, the first one counts. The pieces of a chunked block have the name of the whole.
     """
     known = {_attributes(site): site for site in sites}
     graph = model.subgraphs[0]
@@ -94,7 +98,14 @@ def _attributes(site: str) -> tuple[str, ...]:
 
 def _site_of(name: str, known: dict[tuple[str, ...], str]) -> str | None:
     path = name.split(";", maxsplit=1)[0].split("/")[1:]
-    return known.get(tuple(part.rsplit(".", 1)[-1].partition("_")[2] for part in path))
+    attributes = (part.rsplit(".", 1)[-1].partition("_")[2] for part in path)
+    return known.get(tuple(PIECE.sub("", attribute) for attribute in attributes))
+
+
+def site_of_operator(model: Any, index: int) -> str:
+    """The site that an operator of the main subgraph is named after."""
+    graph = model.subgraphs[0]
+    return str(graph.tensors[graph.operators[index].outputs[0]].name.decode().split(";")[0])
 
 
 def weight_dtypes(model: Any, sites: Iterable[str]) -> dict[str, tuple[str, int, int]]:

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from edgeflex_tflite.artifacts import BlockShape, Dtype, InputSpec, MemoryCost, PrecisionPlan
+from edgeflex_tflite.artifacts import WHOLE, BlockShape, Chunks, Dtype, InputSpec, MemoryCost, PrecisionPlan
+from edgeflex_tflite.lower import flatbuffer
 from edgeflex_tflite.lower.export import export_float
 from edgeflex_tflite.lower.quantizer import quantize_file
 from edgeflex_tflite.memory import plan_arena, weights_bytes
@@ -25,6 +26,8 @@ from edgeflex_tflite.prune.cut import resize_block
 
 FLOAT_BYTES = BIAS_BYTES = ROW_SUM_BYTES = 4
 ARENA_ALIGNMENT_BYTES = 64
+ADDED_UP = ("attn.proj", "mlp.fc2")
+"""Linears whose pieces add up, the first of them with the bias; the pieces of others stand side by side."""
 BLOCKS_OF_EACH_KIND = 2
 """Where the MLP no longer sets the peak, a block between two others may need more arena than the first one."""
 
@@ -32,8 +35,11 @@ BLOCKS_OF_EACH_KIND = 2
 def memory_cost(path: Path) -> MemoryCost:
     """Weights and planned arena of a file."""
     plan = plan_arena(path)
-    peak_op = "none" if plan.peak_op is None else f"{plan.peak_op[1]} (operator {plan.peak_op[0]})"
-    return MemoryCost(weights_bytes(path), plan.total_bytes, path.stat().st_size, peak_op)
+    peak_op, site = "none", ""
+    if plan.peak_op is not None:
+        index, name = plan.peak_op
+        peak_op, site = f"{name} (operator {index})", flatbuffer.site_of_operator(flatbuffer.read(path), index)
+    return MemoryCost(weights_bytes(path), plan.total_bytes, path.stat().st_size, peak_op, site)
 
 
 def with_widths(model: EdgeViT, shapes: Sequence[int | BlockShape]) -> EdgeViT:
@@ -51,7 +57,12 @@ def _shape(block: Block, shape: int | BlockShape) -> BlockShape:
 
 
 def predict_memory(
-    model: EdgeViT, shapes: Sequence[int | BlockShape], plan: PrecisionPlan, spec: InputSpec, threads: int
+    model: EdgeViT,
+    shapes: Sequence[int | BlockShape],
+    plan: PrecisionPlan,
+    spec: InputSpec,
+    threads: int,
+    chunks: Chunks = WHOLE,
 ) -> tuple[MemoryCost, MemoryCost]:
     """Memory of the file that a model would give with blocks of these shapes.
 
@@ -61,6 +72,7 @@ def predict_memory(
         plan: precision of every site.
         spec: of the file's input.
         threads: of the interpreter that calibrates.
+        chunks: the pieces that blocks compute in.
 
     Returns:
         The cost in FP32, and in the precisions of the plan. `file_bytes` is that of the file of few blocks plus the
@@ -68,19 +80,19 @@ def predict_memory(
     """
     probe = with_widths(model, shapes)
     wanted = [block.shape for block in probe.blocks]
-    dense = wanted == [block.shape for block in model.blocks]
+    dense = chunks == WHOLE and wanted == [block.shape for block in model.blocks]
     chosen = _largest_and_last(wanted, of_each=1 if dense else BLOCKS_OF_EACH_KIND)
     probe.blocks = Blocks(probe.blocks[index] for index in chosen)
     probe_plan = _plan_of_blocks(plan, chosen)
     left_out = [index for index in range(len(shapes)) if index not in chosen]
     with tempfile.TemporaryDirectory() as folder:
         float_path, path = Path(folder, "float.tflite"), Path(folder, "probe.tflite")
-        export_float(probe, spec, float_path)
+        export_float(probe, spec, float_path, chunks)
         image = np.random.default_rng(0).uniform(0, 255, spec.shape).astype(np.float32)
         quantize_file(float_path, path, probe_plan, [image], threads)
         return (
-            _extrapolate(memory_cost(float_path), model, shapes, left_out, None),
-            _extrapolate(memory_cost(path), model, shapes, left_out, plan),
+            _extrapolate(memory_cost(float_path), model, shapes, left_out, None, chunks),
+            _extrapolate(memory_cost(path), model, shapes, left_out, plan, chunks),
         )
 
 
@@ -94,7 +106,9 @@ def _largest_and_last(shapes: Sequence[BlockShape], of_each: int) -> list[int]:
     return sorted({*largest, last})
 
 
-def block_bytes(block: Block, shape: int | BlockShape, prefix: str, plan: PrecisionPlan | None) -> tuple[int, int]:
+def block_bytes(
+    block: Block, shape: int | BlockShape, prefix: str, plan: PrecisionPlan | None, chunks: Chunks = WHOLE
+) -> tuple[int, int]:
     """What one block adds to a file, at a given MLP width or in a given shape.
 
     Args:
@@ -102,17 +116,21 @@ def block_bytes(block: Block, shape: int | BlockShape, prefix: str, plan: Precis
         shape: of the block; a number is its MLP's width.
         prefix: the block's path, as in `blocks.3`.
         plan: precision of every site; None: FP32.
+        chunks: the pieces that the block computes in.
 
     Returns:
         Bytes of weights, and bytes that stay in the arena from the start.
     """
     weights = kept = 0
-    sizes = linear_sizes(block.attn.proj.out_features, _shape(block, shape))
+    pieces = linear_pieces(block.attn.proj.out_features, _shape(block, shape), chunks)
     for name, module in block.named_modules():
         if isinstance(module, nn.Linear):
             dtype = Dtype.FP32 if plan is None else plan.weights[f"{prefix}.{name}"].dtype
-            own = linear_bytes(*sizes[name], dtype, plan is not None and plan.activations == "dynamic")
-            weights, kept = weights + own[0], kept + own[1]
+            for size in pieces[name]:
+                own = linear_bytes(*size, dtype, plan is not None and plan.activations == "dynamic")
+                weights, kept = weights + own[0], kept + own[1]
+            if name in ADDED_UP:
+                weights -= (len(pieces[name]) - 1) * pieces[name][0][1] * BIAS_BYTES
         elif isinstance(module, Norm):
             dtype = Dtype.FP32 if plan is None else plan.compute[f"{prefix}.{name}"].dtype
             weights += sum(parameter.numel() for parameter in module.parameters()) * dtype.bits // 8
@@ -139,6 +157,22 @@ def linear_bytes(inside: int, out: int, dtype: Dtype, dynamic: bool) -> tuple[in
     return weights, 0
 
 
+def linear_pieces(channels: int, shape: BlockShape, chunks: Chunks) -> dict[str, list[tuple[int, int]]]:
+    """`(in, out)` of every piece of every linear that a block may have, by the linear's path within the block."""
+    whole = linear_sizes(channels, shape)
+    pieces = {}
+    for name, (inside, out) in whole.items():
+        unit, count = shape.width, chunks.mlp
+        if name.startswith("attn."):
+            unit, count = shape.num_heads, chunks.attention
+        parts = [len(part) for part in np.array_split(np.arange(unit), min(count, unit))]
+        if name in ADDED_UP:
+            pieces[name] = [(inside // unit * part, out) for part in parts]
+        else:
+            pieces[name] = [(inside, out // unit * part) for part in parts]
+    return pieces
+
+
 def linear_sizes(channels: int, shape: BlockShape) -> dict[str, tuple[int, int]]:
     """`(in, out)` of every linear that a block may have, by its path within the block."""
     keys, values = shape.num_heads * shape.key_dim, shape.num_heads * shape.value_dim
@@ -159,11 +193,15 @@ def _extrapolate(
     shapes: Sequence[int | BlockShape],
     left_out: list[int],
     plan: PrecisionPlan | None,
+    chunks: Chunks,
 ) -> MemoryCost:
-    added = [block_bytes(model.blocks[i], shapes[i], f"blocks.{i}", plan) for i in left_out]
+    added = [block_bytes(model.blocks[i], shapes[i], f"blocks.{i}", plan, chunks) for i in left_out]
     weights, kept = sum(weights for weights, _ in added), sum(kept for _, kept in added)
-    return MemoryCost(
-        probe.weights_bytes + weights, probe.arena_bytes + kept, probe.file_bytes + weights, probe.peak_op
+    return dataclasses.replace(
+        probe,
+        weights_bytes=probe.weights_bytes + weights,
+        arena_bytes=probe.arena_bytes + kept,
+        file_bytes=probe.file_bytes + weights,
     )
 
 

@@ -25,7 +25,7 @@ from edgeflex_tflite.bundle.manifest import Origin
 from edgeflex_tflite.recipe import MEGABYTE
 from edgeflex_tflite.report.analysis import placement_line
 from edgeflex_tflite.report.benchmark import benchmark_text
-from edgeflex_tflite.report.plan import precision_rows
+from edgeflex_tflite.report.plan import chunks_text, precision_rows
 from edgeflex_tflite.targets.results import Results
 
 if TYPE_CHECKING:
@@ -114,9 +114,11 @@ def _memory_note(metrics: Metrics) -> str:
         "The arena is the one that TFLite plans with its own kernels, without a delegate; FP16 weights are expanded to "
         "FP32 in it once, at the start."
     )
-    if metrics.memory_budget_bytes is None:
-        return note
-    return f"{note} The budget of {_mb(metrics.memory_budget_bytes)} MB holds."
+    if metrics.memory_budget_bytes is not None:
+        note += f" The budget of {_mb(metrics.memory_budget_bytes)} MB holds."
+    if metrics.arena_budget_bytes is not None:
+        note += f" The arena budget of {_mb(metrics.arena_budget_bytes)} MB holds: {chunks_text(metrics.chunks)}."
+    return note
 
 
 def _benchmark_text(benchmark: Results | None) -> str:

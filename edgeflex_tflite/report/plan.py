@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
-from edgeflex_tflite.artifacts import PrecisionPlan, PrunePlan
+from edgeflex_tflite.artifacts import WHOLE, Chunks, PrecisionPlan, PrunePlan
 from edgeflex_tflite.planning import least_bytes
-from edgeflex_tflite.recipe import MEGABYTE
+from edgeflex_tflite.recipe import KILOBYTE, MEGABYTE
 from edgeflex_tflite.resources import Needs
 from edgeflex_tflite.search import TRIES
 
@@ -31,6 +31,12 @@ def width_rows(plan: PrunePlan) -> list[tuple[int, int, int, str]]:
     ]
 
 
+def chunks_text(chunks: Chunks) -> str:
+    if chunks == WHOLE:
+        return "every block computes at once"
+    return f"attention computes in {chunks.attention} and each MLP in {chunks.mlp} pieces"
+
+
 def plan_text(run: Design, plan: PrunePlan, needs: Needs) -> str:
     """Widths, precisions, predicted bytes, time and memory."""
     bytes_rows = [
@@ -40,6 +46,8 @@ def plan_text(run: Design, plan: PrunePlan, needs: Needs) -> str:
     table = [(name, *(f"{value / MEGABYTE:.2f}" for value in values)) for name, *values in bytes_rows]
     recipe, budget = run.recipe, run.recipe.memory_budget_bytes
     aim = f"budget: {'none' if budget is None else f'{budget / MEGABYTE:.2f} MB'}"
+    if recipe.arena_budget_bytes is not None:
+        aim += f"; {chunks_text(run.chunks)} for an arena of {recipe.arena_budget_bytes / KILOBYTE:.0f} kB"
     if recipe.spends_accuracy:
         aim = (
             f"this is the first of up to {1 + TRIES} files: the smallest is looked for that loses at most "
