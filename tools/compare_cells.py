@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from compare_recipes import OURS, STOCK, STOCK_RECIPES, TORCH, Task, Wanted
+from stock_files import stock_float, stock_quantized
 from torch import nn
 
 from edgeflex_tflite import files, pipeline, serialize, steps
@@ -29,7 +30,6 @@ from edgeflex_tflite.data import CalibrationSet, Data, EvaluationSet, Preprocess
 from edgeflex_tflite.errors import UserError, VerificationError
 from edgeflex_tflite.lower.predict import memory_cost
 from edgeflex_tflite.planning import check_budget_possible, measure, plan_pruning
-from edgeflex_tflite.quiet import quiet
 from edgeflex_tflite.recipe import LEVERS, Recipe
 from edgeflex_tflite.report.console import Console
 from edgeflex_tflite.run import Design, Run, design_file
@@ -206,18 +206,8 @@ def finished_cells(folder: Path) -> dict[str, Cell]:
 
 
 def stock_step(model: nn.Module, spec: InputSpec, recipe: str, pixels: Iterator[np.ndarray], folder: Path) -> str:
-    """What litert-torch and ai-edge-quantizer make of the timm model by themselves."""
-    with quiet():
-        import litert_torch
-        from ai_edge_quantizer import quantizer
-        from ai_edge_quantizer import recipe as stock
-
-        litert_torch.convert(model.eval(), (torch.zeros(spec.shape),)).export(str(folder / "float.tflite"))
-        work = quantizer.Quantizer(str(folder / "float.tflite"), getattr(stock, recipe)())
-        found = None
-        if work.need_calibration:
-            found = work.calibrate({"serving_default": [{"args_0": image} for image in pixels]})
-        work.quantize(found).export_model(str(folder / "model.tflite"))
+    stock_float(model, spec, folder / "float.tflite")
+    stock_quantized(folder / "float.tflite", recipe, pixels, folder / "model.tflite")
     return recipe
 
 
