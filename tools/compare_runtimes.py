@@ -167,10 +167,16 @@ def _section(
     from compare_runtimes_page import Section
     from contest import Contest
 
+    from edgeflex_tflite.lower.predict import memory_cost
     from edgeflex_tflite.targets.config import Protocol
 
     folder.mkdir(parents=True, exist_ok=True)
     stock = {name: made.stock(run, recipe, folder) for name, recipe in made.STOCK.items() if _asked_for(values, name)}
+    if _asked_for(values, made.PIECES):
+        ours = ours | {made.PIECES: folder / "ours-in-pieces.tflite"}
+        if not ours[made.PIECES].exists():
+            arena = memory_cost(made.stock(run, None, folder)).arena_bytes
+            made.in_pieces(run, ours[made.PIECES], int(made.PIECES_SHARE * arena))
     contest = Contest(run, folder, ours | stock, pythons, values.threads)
     rows = contest.rows(Protocol(WARMUP_RUNS, values.min_runs, values.min_secs, values.rounds))
     if evaluate:

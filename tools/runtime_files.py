@@ -14,9 +14,12 @@ from stock_files import stock_float, stock_quantized
 from edgeflex_tflite import files, steps
 from edgeflex_tflite.artifacts import BlockShape, Dtype, InputSpec, PrunePlan
 from edgeflex_tflite.lower.export import export_float
+from edgeflex_tflite.lower.fit import fit_arena
 from edgeflex_tflite.lower.predict import with_widths
 from edgeflex_tflite.lower.quantizer import quantize_file
+from edgeflex_tflite.models.sites import compute_sites, weight_sites
 from edgeflex_tflite.pipeline import deterministic
+from edgeflex_tflite.quantize.plan import plan_precision
 from edgeflex_tflite.recipe import MEGABYTE, Recipe
 from edgeflex_tflite.run import Run
 from edgeflex_tflite.store import StageStore
@@ -35,6 +38,9 @@ OURS = {
     "ours static INT8": Recipe(precision="int8_static"),
     "ours INT4": Recipe(precision="int4_dynamic"),
 }
+PIECES = "ours FP32 in pieces"
+"""Blocks in as many pieces as half of the stock file's arena asks for."""
+PIECES_SHARE = 0.5
 FAST = "ours at 1 point"
 """Cut in every kind of structure until about a point of accuracy is gone; INT4 saves bytes, not time."""
 FAST_RECIPE = Recipe(mirror=True, levers="mlp,heads,qk,v,fp16")
@@ -79,6 +85,15 @@ def untrained(run: Run, shapes: list[BlockShape], dtypes: dict[str, Dtype], path
     quantize_file(float_path, path.with_suffix(".unfinished"), plan, pixels, run.threads)
     path.with_suffix(".unfinished").replace(path)
     float_path.unlink()
+
+
+def in_pieces(run: Run, path: Path, budget_bytes: int) -> None:
+    """Our FP32 file in as few pieces as an arena asks for."""
+    precisions = plan_precision(Recipe(precision="fp32"), weight_sites(run.dense), compute_sites(run.dense))
+    chunks, _ = fit_arena(run.dense, precisions, run.spec, budget_bytes, run.threads, run.float_cost)
+    unfinished = path.with_suffix(".unfinished")
+    export_float(run.dense, run.spec, unfinished, chunks)
+    unfinished.replace(path)
 
 
 def carried(plan: PrunePlan, source: Run, run: Run) -> tuple[list[BlockShape], dict[str, Dtype]]:
