@@ -25,7 +25,8 @@ from edgeflex_tflite.profiling.streaming import StreamingStatistics
 from edgeflex_tflite.quantize.rounding import round_activation, round_weight
 from edgeflex_tflite.side_by_side import each
 
-ALPHAS = tuple(step / 20 for step in range(20))
+GRID = 20
+"""Alpha is one of 0, 1/20, ..., 19/20 (AWQ, section 3.2): every other one is tried, then the best one's neighbours."""
 SMALLEST_SCALE = 1e-4
 
 
@@ -108,11 +109,20 @@ def search_block_(block: Block, tokens: Tokens, prefix: str, bits: Mapping[str, 
         mean_abs = _mean_abs_input(block, target.readers[0], tokens)
         widths = {reader: bits[f"{prefix}.{reader}"] for reader in readers}
         judged = partial(_error, block, target, mean_abs, widths, dynamic, run, inputs, wanted)
-        errors = dict(zip(ALPHAS, each(judged, ALPHAS), strict=True))
-        best = min(ALPHAS, key=errors.__getitem__)
+        best, errors = _search(judged)
         fold_(block, target, scale_for(mean_abs, best))
         groups.append(AwqGroup(tuple(f"{prefix}.{reader}" for reader in readers), best, errors[0.0], errors[best]))
     return groups
+
+
+def _search(error: Callable[[float], float]) -> tuple[float, dict[float, float]]:
+    """The alpha of least error, and the errors of all that were tried; ties go to the smaller one."""
+    errors: dict[float, float] = {}
+    for steps in (range(0, GRID, 2), (-1, 1)):
+        middle = round(GRID * min(errors, key=errors.__getitem__)) if errors else 0
+        alphas = [(middle + step) / GRID for step in steps if 0 <= middle + step < GRID]
+        errors |= zip(alphas, each(error, alphas), strict=True)
+    return min(sorted(errors), key=errors.__getitem__), errors
 
 
 def _error(

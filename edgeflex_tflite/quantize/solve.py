@@ -81,13 +81,15 @@ def _round(weight: Tensor, hessian: Tensor, bits: int, rounding: str) -> tuple[T
     """The rounded weight, and the relative error of its output: by plain rounding, and as it was rounded."""
     plain = round_weight(weight, bits)
     chosen = gptq(weight, hessian, bits) if rounding == "gptq" else plain
-    scale = _square(weight, hessian)
-    return chosen, (_square(plain - weight, hessian) / scale, _square(chosen - weight, hessian) / scale)
+    small = hessian.float()
+    scale = _square(weight, small)
+    return chosen, (_square(plain - weight, small) / scale, _square(chosen - weight, small) / scale)
 
 
 def _square(weight: Tensor, hessian: Tensor) -> float:
-    """Mean squared output of a linear whose input has these second moments, at least a denominator."""
-    return max(((weight @ hessian) * weight).sum().item(), torch.finfo(torch.float64).tiny)
+    """Mean squared output of a linear whose input has these second moments, `float32`; at least a denominator."""
+    single = weight.float()
+    return max(((single @ hessian) * single).sum().item(), torch.finfo(torch.float32).tiny)
 
 
 def per_token(x: Tensor) -> Tensor:

@@ -17,7 +17,16 @@ from edgeflex_tflite.models.sites import weight_sites
 from edgeflex_tflite.models.translate import to_edge_form
 from edgeflex_tflite.profiling.blocks import Tokens, embed
 from edgeflex_tflite.quantize import awq
-from edgeflex_tflite.quantize.awq import ALPHAS, SMALLEST_SCALE, fold_, fold_targets, scale_for, search, search_block_
+from edgeflex_tflite.quantize.awq import (
+    GRID,
+    SMALLEST_SCALE,
+    _search,
+    fold_,
+    fold_targets,
+    scale_for,
+    search,
+    search_block_,
+)
 from edgeflex_tflite.quantize.rounding import round_activation, round_weight
 from tests.conftest import random_vit
 
@@ -112,7 +121,10 @@ def test_scale_golden() -> None:
 
 
 @settings(deadline=None)
-@given(st.lists(st.floats(0, 1e6, width=32), min_size=1, max_size=9), st.sampled_from(ALPHAS))
+@given(
+    st.lists(st.floats(0, 1e6, width=32), min_size=1, max_size=9),
+    st.integers(0, GRID - 1).map(lambda step: step / GRID),
+)
 def test_scales_are_centred_and_positive(mean_abs: list[float], alpha: float) -> None:
     scale = scale_for(torch.tensor(mean_abs), alpha)
     assert scale.isfinite().all() and scale.min() > 0
@@ -184,7 +196,7 @@ def test_never_worse_than_plain_rounding(name: str, dynamic: bool) -> None:
     _, groups = search(edge, tokens_of(edge), in_bits(edge), dynamic, 10**6)
     assert len(groups) == 2 * len(fold_targets(edge.blocks[0]))
     assert all(0 < group.error <= group.plain_error for group in groups)
-    assert all(group.alpha in ALPHAS for group in groups)
+    assert all(group.alpha * GRID == round(group.alpha * GRID) for group in groups)
 
 
 def test_alpha_zero_where_plain_rounding_wins(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,3 +268,17 @@ def test_one_block() -> None:
     edge = edge_vit(depth=1)
     _, groups = search(edge, tokens_of(edge), in_bits(edge), True, 10**6)
     assert len(groups) == 3
+
+
+@given(st.integers(0, GRID - 1), st.floats(0.1, 10))
+def test_search_finds_the_alpha_of_a_valley(best: int, steepness: float) -> None:
+    """Of every error that falls to it and rises behind it; alpha 0, which is plain rounding, is always tried."""
+    found, errors = _search(lambda alpha: abs(alpha - best / GRID) * steepness)
+    assert found == best / GRID
+    assert errors[0.0] >= errors[found]
+    assert len(errors) <= GRID // 2 + 2
+
+
+def test_plain_rounding_wins_a_tie() -> None:
+    found, _ = _search(lambda alpha: 1.0)
+    assert found == 0.0
