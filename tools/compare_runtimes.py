@@ -11,7 +11,6 @@ kept in --work_dir. Writes performance.md, performance.json and performance.svg 
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shlex
 import sys
@@ -137,19 +136,15 @@ def _carried_files(values: flags.FlagValues, run: Run, other: Run, folder: Path,
     """The same files of another model; the plan that was made for the trained one decides what is cut."""
     import runtime_files as made
 
-    from edgeflex_tflite.models.sites import compute_sites, weight_sites
-    from edgeflex_tflite.quantize.plan import plan_precision
-
     into.mkdir(parents=True, exist_ok=True)
     found = {}
     for name, recipe in made.recipes(run, values.fast_share).items():
         if not _asked_for(values, name):
             continue
         path = into / f"{name.replace(' ', '-')}.tflite"
-        precisions = plan_precision(recipe, weight_sites(other.dense), compute_sites(other.dense))
         plan = made.plan_of(folder / name.replace(" ", "-"))
         if not path.exists():
-            made.untrained(dataclasses.replace(other, precisions=precisions), *made.carried(plan, run, other), path)
+            made.untrained(made.with_recipe(other, recipe), *made.carried(plan, run, other), path)
         found[name] = path
     return found
 

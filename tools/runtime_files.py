@@ -57,9 +57,15 @@ def recipes(run: Run, fast_share: float) -> dict[str, Recipe]:
     return OURS | {FAST: FAST_RECIPE.replace(memory_budget_mb=budget)}
 
 
+def with_recipe(run: Run, recipe: Recipe) -> Run:
+    """The same model and images; a budget is held against the cost of the precision that the run was designed in."""
+    precisions = plan_precision(recipe, weight_sites(run.dense), compute_sites(run.dense))
+    return dataclasses.replace(run, recipe=recipe, precisions=precisions)
+
+
 def trained(run: Run, recipe: Recipe, folder: Path) -> Path:
     """Our file of a trained model, by the package's own stages."""
-    run = dataclasses.replace(run, recipe=recipe)
+    run = with_recipe(run, recipe)
     store = StageStore(folder, lambda *_: None)
     folder.parent.mkdir(parents=True, exist_ok=True)
     store.open({"recipe": recipe.sha256}, resume=True)
@@ -89,8 +95,8 @@ def untrained(run: Run, shapes: list[BlockShape], dtypes: dict[str, Dtype], path
 
 def in_pieces(run: Run, path: Path, budget_bytes: int) -> None:
     """Our FP32 file in as few pieces as an arena asks for."""
-    precisions = plan_precision(Recipe(precision="fp32"), weight_sites(run.dense), compute_sites(run.dense))
-    chunks, _ = fit_arena(run.dense, precisions, run.spec, budget_bytes, run.threads, run.float_cost)
+    plan = with_recipe(run, Recipe(precision="fp32")).precisions
+    chunks, _ = fit_arena(run.dense, plan, run.spec, budget_bytes, run.threads, run.float_cost)
     unfinished = path.with_suffix(".unfinished")
     export_float(run.dense, run.spec, unfinished, chunks)
     unfinished.replace(path)
