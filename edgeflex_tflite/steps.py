@@ -192,8 +192,7 @@ def _evaluate(run: Run, logits: Logits, folder: Path) -> str:
 
 def judge(run: Run, budget: int | None, lowered: Path, dense: Path, file: Path) -> Tried:
     """What a file needs and loses, and whether the recipe allows it."""
-    dense_logits, labels = _logits(dense)
-    drop, _, _ = paired_drop(dense_logits.argmax(1) == labels, _logits(file)[0].argmax(1) == labels)
+    drop, _, _ = _drop(dense, file)
     memory = files.read_json(lowered / "memory.json", MemoryCost)
     return Tried(budget, memory.total_bytes, drop, run.recipe.allows(drop))
 
@@ -212,7 +211,7 @@ def verify_step(
     dense_logits, labels = _logits(dense)
     file_logits, _ = _logits(file)
     check_outputs(file_logits, dense_logits, np.load(file / "saturated.npy"))
-    drop, low, high = paired_drop(dense_logits.argmax(1) == labels, file_logits.argmax(1) == labels)
+    drop, low, high = _drop(dense, file)
     metrics = Metrics(
         dense=accuracy(dense_logits, labels),
         pruned=None if pruned is None else accuracy(*_logits(pruned)),
@@ -271,6 +270,12 @@ def _parity_logits(run: Run, scaled: Path, lowered: Path) -> tuple[NDArray[np.fl
 def _logits(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     content = np.load(folder / "logits.npz")
     return content["logits"], content["labels"]
+
+
+def _drop(dense: Path, file: Path) -> tuple[float, float, float]:
+    """Percentage points of top-1 that a file loses against the dense model, with their interval."""
+    (dense_logits, labels), (file_logits, _) = _logits(dense), _logits(file)
+    return paired_drop(dense_logits.argmax(1) == labels, file_logits.argmax(1) == labels)
 
 
 def was_pruned(pruned: Path) -> bool:

@@ -198,7 +198,8 @@ def _tried_text(metrics: Metrics) -> str:
         )
         for tried in metrics.tried
     ]
-    table = tabulate(rows, headers=("budget MB", "file needs MB", "drop in points", "holds"), tablefmt="github")
+    headers = ("budget MB", "file needs MB", "drop in points", "holds")
+    table = tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
     return (
         "The smallest file within the loss that is allowed was looked for with the evaluation images, which so chose "
         f"one of {len(rows)}:\n\n{table}"
