@@ -25,7 +25,7 @@ TYPES = {
     "mixed": {"INT8": 18, "FLOAT16": 2},
     "fp16": {"FLOAT16": 20},
     "int8_dynamic": {"INT8": 20},
-    "int8_static": {"INT8": 19, "FLOAT32": 1},
+    "int8_static": {"INT8": 18, "FLOAT16": 2},
     "int8_full": {"INT8": 20},
 }
 
@@ -37,7 +37,7 @@ def test_the_file_has_the_planned_types(files: Files, precision: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("precision", "tolerance"), [("fp16", 1e-3), ("mixed", 0.03), ("int8_dynamic", 0.03), ("int8_static", 0.5)]
+    ("precision", "tolerance"), [("fp16", 1e-3), ("mixed", 0.03), ("int8_dynamic", 0.03), ("int8_static", 0.1)]
 )
 def test_the_file_still_computes_the_model(
     edge: EdgeViT, files: Files, images: Images, precision: str, tolerance: float
@@ -74,7 +74,7 @@ def test_static_files_take_and_give_floats(files: Files, images: Images) -> None
 
 
 def test_sites_can_stay_in_fp32(edge: EdgeViT, float_file: Path, images: Images, tmp_path: Path) -> None:
-    plan = plan_for(edge, "int8_static", fp32_sites=r"^blocks\.1(\.|$)")
+    plan = plan_for(edge, "int8_static", fp32_sites=r"^blocks\.1(\.|$)", stream="int8")
     inputs = [image.transpose(1, 2, 0)[None].astype(np.float32) for image in images]
     quantize_file(float_file, tmp_path / "file.tflite", plan, inputs, threads=1)
     assert check_precisions(tmp_path / "file.tflite", plan)["blocks.1.mlp.fc1"] == "FLOAT32"
