@@ -192,7 +192,7 @@ def _evaluate(run: Run, logits: Logits, folder: Path) -> str:
 
 def judge(run: Run, budget: int | None, lowered: Path, dense: Path, file: Path) -> Tried:
     """What a file needs and loses, and whether the recipe allows it."""
-    drop, _, _ = _drop(dense, file)
+    drop, _, _ = _drop(*_logits(dense), _logits(file)[0])
     memory = files.read_json(lowered / "memory.json", MemoryCost)
     return Tried(budget, memory.total_bytes, drop, run.recipe.allows(drop))
 
@@ -211,7 +211,7 @@ def verify_step(
     dense_logits, labels = _logits(dense)
     file_logits, _ = _logits(file)
     check_outputs(file_logits, dense_logits, np.load(file / "saturated.npy"))
-    drop, low, high = _drop(dense, file)
+    drop, low, high = _drop(dense_logits, labels, file_logits)
     metrics = Metrics(
         dense=accuracy(dense_logits, labels),
         pruned=None if pruned is None else accuracy(*_logits(pruned)),
@@ -272,10 +272,11 @@ def _logits(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     return content["logits"], content["labels"]
 
 
-def _drop(dense: Path, file: Path) -> tuple[float, float, float]:
+def _drop(
+    dense: NDArray[np.float32], labels: NDArray[np.int64], file: NDArray[np.float32]
+) -> tuple[float, float, float]:
     """Percentage points of top-1 that a file loses against the dense model, with their interval."""
-    (dense_logits, labels), (file_logits, _) = _logits(dense), _logits(file)
-    return paired_drop(dense_logits.argmax(1) == labels, file_logits.argmax(1) == labels)
+    return paired_drop(dense.argmax(1) == labels, file.argmax(1) == labels)
 
 
 def was_pruned(pruned: Path) -> bool:

@@ -13,11 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from edgeflex_tflite.artifacts import WHOLE, Chunks
+from edgeflex_tflite.lower.flatbuffer import CHUNK
 from edgeflex_tflite.models.edge import ALL_TOKENS, Attention, Block, Blocks, EdgeViT, Mlp
-from edgeflex_tflite.prune.cut import rows
-
-CHUNK = "_chunk"
-"""Between a module's name and the number of its piece."""
+from edgeflex_tflite.prune.cut import linear, rows
 
 
 class ChunkedBlock(Block):
@@ -88,9 +86,4 @@ def _channels(heads: Tensor, size: int) -> Tensor:
 
 def _columns(source: nn.Linear, kept: Tensor, first: bool) -> nn.Linear:
     """The linear with the input channels `kept` alone; only the first piece adds the bias."""
-    piece = nn.Linear(len(kept), source.out_features, bias=first)
-    with torch.no_grad():
-        piece.weight.copy_(source.weight[:, kept])
-        if first:
-            piece.bias.copy_(source.bias)
-    return piece.requires_grad_(False)
+    return linear(source.weight[:, kept], source.bias if first else None)

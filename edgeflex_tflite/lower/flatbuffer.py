@@ -19,8 +19,9 @@ BUFFER_ALIGNMENT_BYTES = 64
 ASSEMBLY = "model"
 """The site of all that belongs to no module: the assembly of tokens, and constants that several modules share."""
 
-PIECE = re.compile(r"_chunk\d+$")
-"""What the modules of a chunked block have behind the name of the module that they are a piece of."""
+CHUNK = "_chunk"
+"""In a chunked block, between a module's name and the number of its piece."""
+PIECE = re.compile(rf"{CHUNK}\d+$")
 
 OPERATOR_NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
 

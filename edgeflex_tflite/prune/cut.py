@@ -80,10 +80,11 @@ def rows(source: nn.Linear, kept: Tensor) -> nn.Linear:
     return linear(source.weight[kept], source.bias[kept])
 
 
-def linear(weight: Tensor, bias: Tensor) -> nn.Linear:
-    """A frozen linear of `weight [out, in]` and `bias [out]`, in the dtype that models have."""
-    new = nn.Linear(weight.shape[1], weight.shape[0])
+def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    """A frozen linear of `weight [out, in]` and `bias [out]`, or without one, in the dtype that models have."""
+    new = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
     with torch.no_grad():
         new.weight.copy_(weight)
-        new.bias.copy_(bias)
+        if bias is not None:
+            new.bias.copy_(bias)
     return new.requires_grad_(False)
