@@ -252,6 +252,19 @@ WHOLE = Chunks()
 
 
 @dataclasses.dataclass(frozen=True)
+class Merging:
+    """The tokens that a file merges on their way through its blocks.
+
+    Attributes:
+        count: pairs that each block but the last merges.
+        tried: `(count, median latency in ms)` of every file that was measured for a latency target, in that order.
+    """
+
+    count: int = 0
+    tried: tuple[tuple[int, float], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class MemoryCost:
     """What a file needs on the device: its weights, and the arena that TFLite plans for its activations.
 
@@ -316,6 +329,7 @@ class Metrics:
         memory_budget_bytes, arena_budget_bytes: what the user asked for, or None.
         tried: files that were measured on the way to this one, where the loss that is allowed decided.
         chunks: the pieces that the file's blocks compute in.
+        merging: the tokens that they merge.
     """
 
     dense: Accuracy
@@ -335,6 +349,7 @@ class Metrics:
     tried: tuple[Tried, ...] = ()
     arena_budget_bytes: int | None = None
     chunks: Chunks = WHOLE
+    merging: Merging = Merging()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,8 +16,8 @@ DEMO_MODEL = "vit_edgeflex_digits"
 DEMO_DATA, DEMO_CALIBRATION = "demo/test", "demo/train"
 
 
-def define_input_flags(values: flags.FlagValues) -> None:
-    """Add the flags of the model, the data and the preprocessing."""
+def define_model_flags(values: flags.FlagValues) -> None:
+    """Add the flags of the model."""
     text, integer, switch = (
         lambda name, default, words: flags.DEFINE_string(name, default, words, flag_values=values),
         lambda name, default, words: flags.DEFINE_integer(name, default, words, flag_values=values),
@@ -32,6 +32,15 @@ def define_input_flags(values: flags.FlagValues) -> None:
     text("checkpoint", None, "Trained weights: .safetensors, or .pt/.pth that torch reads with weights_only.")
     integer("num_classes", None, "Classes of the head. Default: what the checkpoint has, else the model's own.")
     integer("img_size", None, "Edge of the square input, in pixels. Default: the model's own.")
+
+
+def define_input_flags(values: flags.FlagValues) -> None:
+    """Add the flags of the model, the data and the preprocessing."""
+    define_model_flags(values)
+
+    def text(name: str, default: str | None, words: str) -> None:
+        flags.DEFINE_string(name, default, words, flag_values=values)
+
     text(
         "data",
         None,

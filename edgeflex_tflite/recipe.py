@@ -34,6 +34,7 @@ SCORES_WITH_LABELS = ("taylor", "hessian")
 POSITIVE = (
     "memory_budget_mb",
     "arena_budget_kb",
+    "latency_target_ms",
     "calibration_samples",
     "eval_samples",
     "width_multiple",
@@ -54,6 +55,10 @@ class Recipe:
         memory_budget_mb: weights plus planned arena of the written file, in units of 1,000,000 bytes; None: no budget.
         arena_budget_kb: planned arena of the written file, in units of 1,000 bytes: blocks compute in as many pieces,
             one after the other, as that asks for, with the same result; None: no block does.
+        merge_tokens: pairs of tokens that every block but the last merges into one, the nearest first (ToMe), for
+            models whose head reads the class token; 0: none.
+        latency_target_ms: of the written file on this machine, by the report's own protocol: `merge_tokens` is raised
+            until it holds; None: any latency will do.
         prune_ratio: share of all MLP neurons to cut; None: as few as the budget asks for.
         prune_score: which neurons go first: `obs` (one after the other, by what the kept ones cannot make up for),
             `energy`, `flap`, `mean_abs` (the paper's), `magnitude`, or `taylor` and `hessian`, which differentiate the
@@ -91,6 +96,8 @@ class Recipe:
     precision: str = "mixed"
     memory_budget_mb: float | None = None
     arena_budget_kb: float | None = None
+    merge_tokens: int = 0
+    latency_target_ms: float | None = None
     prune_ratio: float | None = None
     prune_score: str = "obs"
     allocation: str = "measured"
@@ -128,6 +135,7 @@ class Recipe:
             raise UserError(
                 "memory_budget_mb and prune_ratio contradict each other: give the budget or the ratio, not both"
             )
+        _check_merging(self)
         _check_regexes(self)
         _make_floats_(self)
 
@@ -148,6 +156,11 @@ class Recipe:
     def prunes(self) -> bool:
         """Whether anything may be cut."""
         return self.memory_budget_mb is not None or bool(self.prune_ratio) or self.spends_accuracy
+
+    @property
+    def merges(self) -> bool:
+        """Whether tokens are merged, or may be."""
+        return self.merge_tokens > 0 or self.latency_target_ms is not None
 
     @property
     def spends_accuracy(self) -> bool:
@@ -245,11 +258,28 @@ def _check_ranges(recipe: Recipe) -> None:
         raise UserError(f"seed is {recipe.seed}: give a number from 0 to below 2**63")
     if not 0 <= recipe.crops < LARGEST:
         raise UserError(f"crops is {recipe.crops}: give a number of views of each image, 0 or more")
+    if not 0 <= recipe.merge_tokens < LARGEST:
+        raise UserError(f"merge_tokens is {recipe.merge_tokens}: give a number of pairs a block, 0 or more")
     if recipe.prune_ratio is not None and not 0 <= recipe.prune_ratio < 1:
         raise UserError(f"prune_ratio is {recipe.prune_ratio}: give the share of MLP neurons to cut, from 0 to below 1")
     if recipe.max_accuracy_drop is not None and not 0 <= recipe.max_accuracy_drop <= 100:
         raise UserError(
             f"max_accuracy_drop is {recipe.max_accuracy_drop}: give percentage points, 0 or more, up to 100"
+        )
+
+
+def _check_merging(recipe: Recipe) -> None:
+    if not recipe.merges:
+        return
+    if recipe.arena_budget_kb is not None:
+        raise UserError(
+            "blocks that merge tokens do not compute in pieces: give arena_budget_kb, or merge_tokens and "
+            "latency_target_ms"
+        )
+    if recipe.precision == "int8_full" or recipe.stream in ("int16", "int8"):
+        raise UserError(
+            "tokens are compared and merged in floats: merge_tokens and latency_target_ms need a precision other than "
+            "int8_full, and stream auto or fp32"
         )
 
 

@@ -12,6 +12,7 @@ from edgeflex_tflite.data import Data, Preprocessing
 from edgeflex_tflite.data.views import views
 from edgeflex_tflite.errors import UserError
 from edgeflex_tflite.lower.fit import fit_arena
+from edgeflex_tflite.lower.merge import check_mergeable
 from edgeflex_tflite.lower.predict import predict_memory
 from edgeflex_tflite.models.edge import EdgeViT
 from edgeflex_tflite.models.sites import compute_sites, weight_sites
@@ -104,10 +105,12 @@ def design_file(model: nn.Module, preprocessing: Preprocessing, recipe: Recipe, 
 
     Raises:
         UserError: model too large for this machine or without an edge form; recipe or preprocessing that do not fit it;
-            an arena budget that is out of reach.
+            an arena budget that is out of reach; tokens to merge where the head reads them all.
     """
     check_model_fits(model)
     dense = to_edge_form(model)
+    if recipe.merges:
+        check_mergeable(dense)
     size = (preprocessing.height, preprocessing.width)
     if size != dense.img_size:
         raise UserError(

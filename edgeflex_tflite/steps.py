@@ -14,6 +14,7 @@ from edgeflex_tflite import files, serialize
 from edgeflex_tflite.artifacts import (
     AwqGroup,
     MemoryCost,
+    Merging,
     Metrics,
     PrecisionPlan,
     PrunePlan,
@@ -25,9 +26,12 @@ from edgeflex_tflite.budget.probe import kl_divergence
 from edgeflex_tflite.errors import VerificationError
 from edgeflex_tflite.lower import flatbuffer
 from edgeflex_tflite.lower.export import export_float
+from edgeflex_tflite.lower.fit_latency import fit_latency
+from edgeflex_tflite.lower.merge import merging, most_merged
 from edgeflex_tflite.lower.metadata import add_metadata, labels_archive
 from edgeflex_tflite.lower.predict import memory_cost
 from edgeflex_tflite.lower.quantizer import quantize_file
+from edgeflex_tflite.models.edge import EdgeViT
 from edgeflex_tflite.planning import check_budget_holds, levers_of, measure, plan_pruning
 from edgeflex_tflite.profiling.blocks import embed
 from edgeflex_tflite.profiling.profile import profile
@@ -124,12 +128,9 @@ def lower_step(run: Run, scaled: Path, folder: Path, version: str) -> str:
     model = serialize.read_model(scaled / "model.safetensors", run.dense)
     plan = files.read_json(scaled / "precisions.json", PrecisionPlan)
     float_path, path = folder / "float.tflite", folder / "model.tflite"
-    export_float(model, run.spec, float_path, run.chunks)
-    quantized = folder / "quantized.tflite"
-    if run.recipe.precision == "fp32":
-        quantized = float_path
-    else:
-        quantize_file(float_path, quantized, plan, _calibration_inputs(run), run.threads, on_grid=True)
+    merged = _merging(run, model, plan, folder)
+    files.write_json(folder / "merging.json", merged)
+    quantized = _write(run, model, plan, merged.count, float_path)
     content = flatbuffer.read(quantized)
     add_metadata(content, type(run.source).__name__, run.spec, run.recipe.sha256, version)
     flatbuffer.write(content, path)
@@ -141,7 +142,37 @@ def lower_step(run: Run, scaled: Path, folder: Path, version: str) -> str:
     cost = memory_cost(path)
     files.write_json(folder / "memory.json", cost)
     check_budget_holds(run, cost)
-    return f"{cost.weights_bytes / MEGABYTE:.2f} MB of weights, {cost.arena_bytes / MEGABYTE:.2f} MB of arena"
+    fewer = f", {merged.count} pairs of tokens merged in each block" if merged.count else ""
+    return f"{cost.weights_bytes / MEGABYTE:.2f} MB of weights, {cost.arena_bytes / MEGABYTE:.2f} MB of arena{fewer}"
+
+
+def _write(run: Run, model: EdgeViT, plan: PrecisionPlan, merged: int, float_path: Path) -> Path:
+    """The FP32 file, and beside it the one in the precisions of the plan, which may be the same."""
+    export_float(model, run.spec, float_path, run.chunks, merged)
+    if run.recipe.precision == "fp32":
+        return float_path
+    quantized = float_path.with_name("quantized.tflite")
+    quantize_file(float_path, quantized, plan, _calibration_inputs(run), run.threads, on_grid=True)
+    return quantized
+
+
+def _merging(run: Run, model: EdgeViT, plan: PrecisionPlan, folder: Path) -> Merging:
+    """What the recipe says, or what its latency target asks for."""
+    if run.recipe.latency_target_ms is None:
+        return Merging(run.recipe.merge_tokens)
+
+    def measured_ms(count: int) -> float:
+        case = host.Case(str(_write(run, model, plan, count, folder / "float.tflite")), _on_this_machine(run))
+        with run.console.bar(host.steps([case], BENCHMARK), f"{count} pairs merged", unit="turn") as bar:
+            latency = host.measure([case], BENCHMARK, seed=run.recipe.seed, done=bar.update).measurements[0].latency
+        assert isinstance(latency, Latency)
+        return float(np.median(latency.samples_ms))
+
+    return fit_latency(measured_ms, run.recipe.latency_target_ms, run.recipe.merge_tokens, most_merged(model))
+
+
+def _on_this_machine(run: Run) -> RuntimeConfig:
+    return RuntimeConfig(num_threads=run.threads)
 
 
 def _calibration_inputs(run: Run) -> Iterator[NDArray[np.float32]]:
@@ -230,6 +261,7 @@ def verify_step(
         tried=tried,
         arena_budget_bytes=run.recipe.arena_budget_bytes,
         chunks=run.chunks,
+        merging=_merged(lowered),
     )
     if not run.recipe.allows(drop):
         raise VerificationError(
@@ -243,7 +275,7 @@ def verify_step(
 
 def benchmark_step(run: Run, lowered: Path, folder: Path) -> str:
     """Measure the written file on this machine, in turn with the FP32 file that it was quantized from."""
-    config = RuntimeConfig(num_threads=run.threads)
+    config = _on_this_machine(run)
     cases = [host.Case(str(lowered / "model.tflite"), config, title="model.tflite")]
     if run.recipe.precision != "fp32":
         cases.insert(0, host.Case(str(lowered / "float.tflite"), config, title=FLOAT_TITLE))
@@ -259,12 +291,16 @@ def benchmark_step(run: Run, lowered: Path, folder: Path) -> str:
 
 def _parity_logits(run: Run, scaled: Path, lowered: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Logits of the FP32 file, and of the torch model that it was lowered from, on calibration images."""
-    model = serialize.read_model(scaled / "model.safetensors", run.dense)
+    model = merging(serialize.read_model(scaled / "model.safetensors", run.dense), _merged(lowered).count)
     pixels = run.data.calibration.pixels[:PARITY_IMAGES]
     with torch.inference_mode():
         expected = model(run.preprocessing.normalize(pixels)).numpy()
     runner = FileRunner(lowered / "float.tflite", run.spec, run.threads)
     return np.stack([runner(image.numpy()) for image in pixels]), expected
+
+
+def _merged(lowered: Path) -> Merging:
+    return files.read_json(lowered / "merging.json", Merging)
 
 
 def _logits(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

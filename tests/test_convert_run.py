@@ -519,3 +519,35 @@ def test_a_loss_that_even_the_first_file_is_over_is_an_error(
     assert outcome.code == cli.FAILED_CHECK
     assert "loses 2.00 points" in outcome.err and "more than the 1 of max_accuracy_drop" in outcome.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_merged_tokens(small_flags: tuple[str, ...], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "out"
+    outcome = run_here((*small_flags, "--merge_tokens=3", f"--output_dir={output}"), capfd)
+    assert outcome.code == 0, outcome
+    metrics = read(output, "metrics.json")
+    assert metrics["merging"] == {"count": 3, "tried": []}
+    assert metrics["parity"]["max_relative_difference"] < parity.BOUND
+    report = (output / "report.md").read_text()
+    assert "merges up to 3 pairs of tokens (ToMe): 17 enter the first block, 14 the last." in report
+    assert flatbuffer.site_of_operator(flatbuffer.read(output / "model.tflite"), 0) == "patch_embed"
+
+
+def test_a_latency_that_holds_merges_nothing(
+    small_flags: tuple[str, ...], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    outcome = run_here((*small_flags, "--latency_target_ms=1e6", f"--output_dir={tmp_path / 'out'}"), capfd)
+    assert outcome.code == 0, outcome
+    merging = read(tmp_path / "out", "metrics.json")["merging"]
+    assert merging["count"] == 0
+    assert [count for count, _ in merging["tried"]] == [0]
+    assert "measured for the latency target" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_a_latency_that_cannot_be_is_an_error(
+    small_flags: tuple[str, ...], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    outcome = run_here((*small_flags, "--latency_target_ms=1e-6", f"--output_dir={tmp_path / 'out'}"), capfd)
+    assert outcome.code == cli.FAILED_CHECK
+    assert "latency_target_ms 1e-06 is out of reach by merging alone" in outcome.err
+    assert list(tmp_path.iterdir()) == []

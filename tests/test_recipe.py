@@ -22,6 +22,13 @@ RATIO_OR_BUDGET: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.fixed_dictionaries({"memory_budget_mb": st.floats(1e-3, 1e4) | st.integers(1, 10**4)}),
     st.fixed_dictionaries({"prune_ratio": st.floats(0, 0.999)}),
 )
+PIECES_OR_MERGING: st.SearchStrategy[dict[str, Any]] = st.one_of(
+    st.fixed_dictionaries({}, optional={"arena_budget_kb": st.floats(1e-3, 1e6) | COUNT}),
+    st.fixed_dictionaries(
+        {"precision": st.sampled_from(["mixed", "fp32", "int8_static"]), "stream": st.sampled_from(["auto", "fp32"])},
+        optional={"merge_tokens": COUNT, "latency_target_ms": st.floats(1e-3, 1e6) | COUNT},
+    ),
+)
 OTHERS = st.fixed_dictionaries(
     {},
     optional={name: st.sampled_from(choices) for name, choices in CHOICES.items()}
@@ -34,7 +41,6 @@ OTHERS = st.fixed_dictionaries(
         "awq": st.booleans(),
         "fp16_sites": st.sampled_from(["", r"^head$", "a|b"]),
         "fp32_sites": st.sampled_from(["", r"\.0\.", "ü"]),
-        "arena_budget_kb": st.none() | st.floats(1e-3, 1e6) | COUNT,
         "max_accuracy_drop": st.none() | st.floats(0, 100) | st.integers(0, 100),
         "calibration_samples": COUNT,
         "eval_samples": st.none() | COUNT,
@@ -68,19 +74,22 @@ def test_strategy_covers_every_field() -> None:
         "seed",
         "memory_budget_mb",
         "arena_budget_kb",
+        "merge_tokens",
+        "latency_target_ms",
         "prune_ratio",
     }
     assert drawn == set(FIELDS)
 
 
-@given(RATIO_OR_BUDGET, OTHERS)
-def test_json_round_trip(one: dict[str, Any], others: dict[str, Any]) -> None:
-    recipe = from_dict(one | others)
+@given(RATIO_OR_BUDGET, OTHERS, PIECES_OR_MERGING)
+def test_json_round_trip(one: dict[str, Any], others: dict[str, Any], layout: dict[str, Any]) -> None:
+    chosen = one | others | layout
+    recipe = from_dict(chosen)
     again = from_dict(json.loads(recipe.to_json()))
     assert again == recipe
     assert again.sha256 == recipe.sha256
     assert again.to_json() == recipe.to_json()
-    assert all(getattr(recipe, name) == value for name, value in (one | others).items())
+    assert all(getattr(recipe, name) == value for name, value in chosen.items())
 
 
 def test_file_round_trip(tmp_path: Path) -> None:
@@ -100,7 +109,7 @@ def test_json_names_every_field_in_order() -> None:
 
 def test_hash_of_the_defaults() -> None:
     """Written down, so that a change of a default or of the form is a decision."""
-    assert Recipe().sha256 == "6dea3b24bf36ab2a65762d44402648df8718c6304e5be3f8c42ee9a948d3dc5d"
+    assert Recipe().sha256 == "06eb3573afe87e748a3b7c8a774be002f769b2d75f2355c7cc47568f4f858487"
 
 
 def test_hash_tells_recipes_apart() -> None:
@@ -184,6 +193,8 @@ BAD_VALUES = [
     ("width_multiple", 0, "width_multiple is 0"),
     ("probe_samples", 0, "probe_samples is 0"),
     ("awq_tokens", 0, "awq_tokens is 0"),
+    ("merge_tokens", -1, "merge_tokens is -1: give a number of pairs a block, 0 or more"),
+    ("latency_target_ms", 0, "latency_target_ms is 0: give a number above 0"),
     ("seed", -1, "seed is -1: give a number from 0 to below 2**63"),
     ("seed", LARGEST, "give a number from 0 to below 2**63"),
     ("fp16_sites", "(", "fp16_sites is not a regular expression: "),
@@ -227,6 +238,20 @@ def test_budget_and_ratio_contradict_each_other() -> None:
         Recipe(memory_budget_mb=10.0, prune_ratio=0.5)
     with pytest.raises(UserError, match="give the budget or the ratio, not both"):
         Recipe(prune_ratio=0.5).replace(memory_budget_mb=10.0)
+
+
+@pytest.mark.parametrize("merging", [{"merge_tokens": 1}, {"latency_target_ms": 5.0}])
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"arena_budget_kb": 100.0}, "blocks that merge tokens do not compute in pieces"),
+        ({"precision": "int8_full"}, "need a precision other than int8_full"),
+        ({"precision": "int8_static", "stream": "int16"}, "stream auto or fp32"),
+    ],
+)
+def test_what_merging_does_not_go_with(merging: dict[str, Any], other: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Recipe(**merging, **other)
 
 
 def test_replace() -> None:

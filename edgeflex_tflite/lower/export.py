@@ -10,12 +10,13 @@ from edgeflex_tflite.artifacts import WHOLE, Chunks, InputSpec
 from edgeflex_tflite.lower import flatbuffer
 from edgeflex_tflite.lower.chunk import chunked
 from edgeflex_tflite.lower.deploy import DeployedViT
+from edgeflex_tflite.lower.merge import merging
 from edgeflex_tflite.models.edge import EdgeViT
 from edgeflex_tflite.models.sites import compute_sites, weight_sites
 from edgeflex_tflite.quiet import quiet
 
 
-def export_float(model: EdgeViT, spec: InputSpec, path: Path, chunks: Chunks = WHOLE) -> None:
+def export_float(model: EdgeViT, spec: InputSpec, path: Path, chunks: Chunks = WHOLE, merged: int = 0) -> None:
     """Write the model as an FP32 file whose tensors are named after the model's sites.
 
     Args:
@@ -23,8 +24,9 @@ def export_float(model: EdgeViT, spec: InputSpec, path: Path, chunks: Chunks = W
         spec: what the file takes as its image.
         path: of the new file.
         chunks: the pieces that blocks compute in.
+        merged: pairs of tokens that each block but the last merges; only where no block is in pieces.
     """
-    module = DeployedViT(chunked(model, chunks), spec).eval()
+    module = DeployedViT(merging(chunked(model, chunks), merged), spec).eval()
     with quiet():
         import litert_torch
 

@@ -78,7 +78,8 @@ def name_tensors_by_site(model: Any, sites: Iterable[str]) -> None:
     """Rename every tensor to `site;n`, in place, so that a site's operators can be found by name.
 
     litert-torch names a tensor by the path of torch modules that made it, `pkg.Outer/pkg.Block_0/pkg.Linear_fc1;1`;
-    where several were merged, the first one counts. The pieces of a chunked block have the name of the whole.
+    where several were merged, the first one counts. The pieces of a chunked block have the name of the whole, and what
+    is no site itself that of the site around it.
     """
     known = {_attributes(site): site for site in sites}
     graph = model.subgraphs[0]
@@ -100,7 +101,8 @@ def _attributes(site: str) -> tuple[str, ...]:
 def _site_of(name: str, known: dict[tuple[str, ...], str]) -> str | None:
     path = name.split(";", maxsplit=1)[0].split("/")[1:]
     attributes = (part.rsplit(".", 1)[-1].partition("_")[2] for part in path)
-    return known.get(tuple(PIECE.sub("", attribute) for attribute in attributes))
+    site = tuple(PIECE.sub("", attribute) for attribute in attributes)
+    return next((known[site[:end]] for end in range(len(site), 0, -1) if site[:end] in known), None)
 
 
 def site_of_operator(model: Any, index: int) -> str:

@@ -83,7 +83,7 @@ def predict_memory(
     dense = chunks == WHOLE and wanted == [block.shape for block in model.blocks]
     chosen = _largest_and_last(wanted, of_each=1 if dense else BLOCKS_OF_EACH_KIND)
     probe.blocks = Blocks(probe.blocks[index] for index in chosen)
-    probe_plan = _plan_of_blocks(plan, chosen)
+    probe_plan = plan_of_blocks(plan, chosen)
     left_out = [index for index in range(len(shapes)) if index not in chosen]
     with tempfile.TemporaryDirectory() as folder:
         float_path, path = Path(folder, "float.tflite"), Path(folder, "probe.tflite")
@@ -209,7 +209,7 @@ def _aligned(size: int) -> int:
     return -(-size // ARENA_ALIGNMENT_BYTES) * ARENA_ALIGNMENT_BYTES
 
 
-def _plan_of_blocks(plan: PrecisionPlan, chosen: list[int]) -> PrecisionPlan:
+def plan_of_blocks(plan: PrecisionPlan, chosen: list[int]) -> PrecisionPlan:
     """The plan of a model that has only the chosen blocks, renumbered."""
 
     def renumbered(sites: dict) -> dict:

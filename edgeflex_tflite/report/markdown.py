@@ -13,6 +13,7 @@ from edgeflex_tflite.artifacts import (
     ActivationProfile,
     AwqGroup,
     BlockShape,
+    Merging,
     Metrics,
     Parity,
     PrecisionPlan,
@@ -22,6 +23,7 @@ from edgeflex_tflite.artifacts import (
     share_taken_off,
 )
 from edgeflex_tflite.bundle.manifest import Origin
+from edgeflex_tflite.lower.merge import tokens_entering
 from edgeflex_tflite.recipe import MEGABYTE
 from edgeflex_tflite.report.analysis import placement_line
 from edgeflex_tflite.report.benchmark import benchmark_text
@@ -58,6 +60,7 @@ def report(
         "## Where it runs\n\n" + _placement_text(analysis),
         "## What was done\n\n" + _widths_table(plan),
         _precision_table(run.precisions.lowered(plan.dtypes)),
+        _merging_text(metrics.merging, tokens_entering(run.dense, metrics.merging.count)),
         _awq_text(groups),
         _rounding_text(sites),
         _tried_text(metrics),
@@ -162,6 +165,19 @@ def _attention(shape: BlockShape | None) -> tuple[str, str, str]:
 
 def _precision_table(plan: PrecisionPlan) -> str:
     return tabulate(precision_rows(plan), headers=("weights", "sites", "why"), tablefmt="github")
+
+
+def _merging_text(merging: Merging, tokens: Sequence[int]) -> str:
+    text = ""
+    if merging.count:
+        text = (
+            f"Each block but the last merges up to {merging.count} pairs of tokens (ToMe): {tokens[0]} enter the first "
+            f"block, {tokens[-1]} the last."
+        )
+    if not merging.tried:
+        return text
+    table = tabulate(merging.tried, headers=("pairs merged in a block", "median ms"), tablefmt="github", floatfmt=".2f")
+    return f"{text} Files that were measured for the latency target:\n\n{table}".lstrip()
 
 
 def _awq_text(groups: Sequence[AwqGroup]) -> str:

@@ -48,6 +48,10 @@ def plan_text(run: Design, plan: PrunePlan, needs: Needs) -> str:
     aim = f"budget: {'none' if budget is None else f'{budget / MEGABYTE:.2f} MB'}"
     if recipe.arena_budget_bytes is not None:
         aim += f"; {chunks_text(run.chunks)} for an arena of {recipe.arena_budget_bytes / KILOBYTE:.0f} kB"
+    if recipe.merge_tokens:
+        aim += f"; each block but the last merges {recipe.merge_tokens} pairs of tokens"
+    if recipe.latency_target_ms is not None:
+        aim += f"; tokens are merged until the written file takes {recipe.latency_target_ms:g} ms here"
     if recipe.spends_accuracy:
         aim = (
             f"this is the first of up to {1 + TRIES} files: the smallest is looked for that loses at most "
