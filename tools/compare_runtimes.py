@@ -159,7 +159,7 @@ def _section(
 ) -> Section:
     """Measure everything for one model."""
     import runtime_files as made
-    from compare_runtimes_page import Section
+    from compare_runtimes_page import Row, Section
     from contest import Contest
 
     from edgeflex_tflite.lower.predict import memory_cost
@@ -167,16 +167,21 @@ def _section(
 
     folder.mkdir(parents=True, exist_ok=True)
     stock = {name: made.stock(run, recipe, folder) for name, recipe in made.STOCK.items() if _asked_for(values, name)}
+    impossible = []
     if _asked_for(values, made.PIECES):
-        ours = ours | {made.PIECES: folder / "ours-in-pieces.tflite"}
-        if not ours[made.PIECES].exists():
-            arena = memory_cost(made.stock(run, None, folder)).arena_bytes
-            made.in_pieces(run, ours[made.PIECES], int(made.PIECES_SHARE * arena))
+        pieces = folder / "ours-in-pieces.tflite"
+        arena = memory_cost(made.stock(run, None, folder)).arena_bytes
+        try:
+            if not pieces.exists():
+                made.in_pieces(run, pieces, int(made.PIECES_SHARE * arena))
+            ours = ours | {made.PIECES: pieces}
+        except UserError as error:
+            impossible.append(Row(made.PIECES, reason=str(error)))
     contest = Contest(run, folder, ours | stock, pythons, values.threads)
     rows = contest.rows(Protocol(WARMUP_RUNS, values.min_runs, values.min_secs, values.rounds))
     if evaluate:
         rows = contest.evaluated(rows)
-    return Section(run.source.pretrained_cfg["architecture"], run.dense.img_size, evaluate, tuple(rows))
+    return Section(run.source.pretrained_cfg["architecture"], run.dense.img_size, evaluate, (*rows, *impossible))
 
 
 def _asked_for(values: flags.FlagValues, name: str) -> bool:

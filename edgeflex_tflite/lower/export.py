@@ -11,6 +11,7 @@ from edgeflex_tflite.lower import flatbuffer
 from edgeflex_tflite.lower.chunk import chunked
 from edgeflex_tflite.lower.deploy import DeployedViT
 from edgeflex_tflite.lower.merge import merging
+from edgeflex_tflite.lower.tidy import tidy
 from edgeflex_tflite.models.edge import EdgeViT
 from edgeflex_tflite.models.sites import compute_sites, weight_sites
 from edgeflex_tflite.quiet import quiet
@@ -33,6 +34,7 @@ def export_float(model: EdgeViT, spec: InputSpec, path: Path, chunks: Chunks = W
         converted = litert_torch.convert(module, (torch.zeros(spec.shape),))
         converted.export(str(path))
     content = flatbuffer.read(path)
+    tidy(content)
     flatbuffer.name_tensors_by_site(content, [*weight_sites(model), *compute_sites(model)])
     renamed = path.with_suffix(".renamed")
     flatbuffer.write(content, renamed)

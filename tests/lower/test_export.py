@@ -103,6 +103,7 @@ def test_the_graph_is_lean(edge: EdgeViT, float_file: Path) -> None:
     assert counts["SQUARED_DIFFERENCE"] == counts["SUB"] == 0, "LayerNorms subtract no mean"
     assert counts["FULLY_CONNECTED"] == 6 * depth + 1
     assert counts["TRANSPOSE"] <= 4 * depth
+    assert counts["RESHAPE"] == 4 * depth + 1, "three to make heads and one to join them, and the patches"
     assert max(ranks) == 4, "rank 4 at the image alone"
 
 
