@@ -87,10 +87,6 @@ class Section:
         return sorted((row for row in self.rows if row.reason is None), key=lambda row: row.median_ms)
 
 
-def failed(name: str, reason: str) -> Row:
-    return Row(name, reason=reason)
-
-
 def write(sections: Sequence[Section], command: str, folder: Path) -> list[Path]:
     """performance.md, performance.json and performance.svg."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,101 @@
+"""A sweep as a table and as a page with a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
+from plotly import graph_objects
+from plotly.offline import get_plotlyjs
+from tabulate import tabulate
+
+from edgeflex_tflite.recipe import MEGABYTE
+from edgeflex_tflite.sweeping.front import pareto_front
+from edgeflex_tflite.sweeping.outcome import Outcome
+
+_TEMPLATE = "sweep.html.jinja"
+HEADERS = ("point", "weights + arena MB", "file MB", "top-1 %", "drop, points", "KL", "seconds", "front")
+
+
+def sweep_rows(outcomes: Sequence[Outcome]) -> list[tuple[str, ...]]:
+    """One row a made point, the smallest first."""
+    front = {each.id for each in pareto_front(outcomes)}
+    made = sorted((each for each in outcomes if each.state == "made"), key=lambda each: each.memory_bytes or 0)
+    return [
+        (
+            each.title,
+            f"{(each.memory_bytes or 0) / MEGABYTE:.2f}",
+            f"{(each.file_bytes or 0) / MEGABYTE:.2f}",
+            f"{each.top1_percent:.2f}",
+            f"{each.drop_points:+.2f} ({each.drop_low_points:+.2f} to {each.drop_high_points:+.2f})",
+            f"{each.divergence:.4f}",
+            f"{each.seconds:.0f}",
+            "*" if each.id in front else "",
+        )
+        for each in made
+    ]
+
+
+def not_made(outcomes: Sequence[Outcome]) -> list[str]:
+    """What happened to the others."""
+    return [f"{each.title}: {each.state}: {each.reason}" for each in outcomes if each.state != "made"]
+
+
+def sweep_text(outcomes: Sequence[Outcome], latency: str, command: str) -> str:
+    """The table as Markdown; points of the Pareto front (memory against top-1) carry a star."""
+    table = tabulate(sweep_rows(outcomes), headers=HEADERS, tablefmt="github", disable_numparse=True)
+    parts = [f"# {len(outcomes)} points", table]
+    missing = not_made(outcomes)
+    if missing:
+        parts.append("Not made:\n\n" + "\n".join(f"* {line}" for line in missing))
+    parts.append("## Latency\n\n" + latency)
+    return "\n\n".join([*parts, "## Again", f"    {command}"]) + "\n"
+
+
+def sweep_html(outcomes: Sequence[Outcome], latency: str, command: str) -> str:
+    """The same as one page that needs nothing else, with memory against accuracy as a plot."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    return environment.get_template(_TEMPLATE).render(
+        headers=HEADERS,
+        rows=sweep_rows(outcomes),
+        missing=not_made(outcomes),
+        latency=latency,
+        command=command,
+        points=len(outcomes),
+        plot=front_plot(outcomes).to_json(),
+        plotly=get_plotlyjs(),
+    )
+
+
+def front_plot(outcomes: Sequence[Outcome]) -> graph_objects.Figure:
+    """Weights and arena across, top-1 up, the front as a line."""
+    made, front = [each for each in outcomes if each.state == "made"], pareto_front(outcomes)
+
+    def places(points: Sequence[Outcome]) -> tuple[list[float], list[float | None]]:
+        return [(each.memory_bytes or 0) / MEGABYTE for each in points], [each.top1_percent for each in points]
+
+    (x, y), (front_x, front_y) = places(made), places(front)
+    all_points = graph_objects.Scatter(
+        name="points",
+        x=x,
+        y=y,
+        mode="markers",
+        customdata=[(each.title, each.drop_points) for each in made],
+        hovertemplate="%{customdata[0]}<br>%{x:.2f} MB, top-1 %{y:.2f} %<br>drop %{customdata[1]:+.2f}<extra></extra>",
+        marker={"size": 9, "color": "rgba(70,130,180,0.75)"},
+    )
+    line = graph_objects.Scatter(
+        name="front", x=front_x, y=front_y, mode="lines", line={"shape": "hv", "color": "rgb(220,110,50)"}
+    )
+    return graph_objects.Figure([line, all_points]).update_layout(
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": "gray"},
+        xaxis={"title": {"text": "weights + planned arena, MB of 1,000,000 bytes"}, "rangemode": "tozero"},
+        yaxis={"title": {"text": "top-1 %"}},
+        legend={"orientation": "h", "y": 1.08},
+        margin={"l": 70, "r": 20, "t": 30, "b": 50},
+    )
