@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -17,6 +19,7 @@ from edgeflex_tflite.sweeping.outcome import Outcome
 from edgeflex_tflite.sweeping.points import Point
 
 POINTS, RECIPES, LOGS = "points", "recipes", "logs"
+PR_SET_PDEATHSIG = 1
 REFUSALS = {BAD_INPUT, FAILED_CHECK}
 
 
@@ -67,9 +70,11 @@ def _attempt(task: Task) -> Outcome:
     log, start = folder / LOGS / f"{point.id}.txt", time.monotonic()
     command = [sys.executable, "-m", "edgeflex_tflite.convert", *task.arguments, f"--output_dir={attempt}"]
     with log.open("wb") as output:
-        code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
+        code = subprocess.run(
+            command, stdout=output, stderr=subprocess.STDOUT, check=False, preexec_fn=_end_with_parent
+        ).returncode
     outcome = Outcome(point.id, point.title, point.varied, "made", seconds=round(time.monotonic() - start, 1))
-    if code:
+    if code or not attempt.is_dir():
         for left in (attempt, attempt.with_name(attempt.name + ".partial")):
             shutil.rmtree(left, ignore_errors=True)
         if code in REFUSALS:
@@ -78,6 +83,12 @@ def _attempt(task: Task) -> Outcome:
     shutil.rmtree(finished, ignore_errors=True)
     attempt.rename(finished)
     return _measured(outcome, finished, folder)
+
+
+def _end_with_parent() -> None:
+    """In the child: what a worker that was killed had begun does not go on beside the attempt that takes its place."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _last_error(log: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,9 @@ from edgeflex_tflite.sweeping.outcome import Outcome
 if TYPE_CHECKING:
     from types import ModuleType
 
+PATIENCE_SECONDS = 10
 LOCAL = "local"
 """As an address: a Ray cluster on this machine, for this sweep alone."""
-KILL_CHILDREN = "RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper"
-"""What a worker that was killed had started must not go on beside the attempt that takes its place."""
 
 
 def on_this_machine(tasks: Sequence[Task], workers: int) -> Iterator[Outcome]:
@@ -64,7 +63,8 @@ def _outcome(ray: ModuleType, reference: Any, task: Task) -> Outcome:
         found: Outcome = ray.get(reference)
     except ray.exceptions.RayError as error:
         point = task.point
-        return Outcome(point.id, point.title, point.varied, "lost", f"its worker was lost: {type(error).__name__}")
+        *_, reason = str(error).strip().splitlines() or [""]
+        return Outcome(point.id, point.title, point.varied, "lost", f"{type(error).__name__}: {reason}")
     return found
 
 
@@ -79,10 +79,17 @@ def _ray() -> ModuleType:
 def _connect(ray: ModuleType, address: str, processors: int) -> None:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == LOCAL:
-        os.environ.setdefault(KILL_CHILDREN, "true")
         ray.init(address=LOCAL, num_cpus=processors, include_dashboard=False, **options)
         return
     try:
+        _knock(address)
         ray.init(address=address, **options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"no Ray cluster answers at {address!r}: {str(error).splitlines()[0]}") from error
+
+
+def _knock(address: str) -> None:
+    """Raises OSError where nobody listens at HOST:PORT; Ray itself would try for minutes."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdecimal() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=PATIENCE_SECONDS).close()
