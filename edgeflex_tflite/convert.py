@@ -44,6 +44,7 @@ def define_flags(values: flags.FlagValues) -> None:
     integer("num_threads", None, "Threads of torch and the interpreter. Default: all cores.")
     switch("resume", False, "Go on with a run that stopped; finished stages are not done again.")
     switch("benchmark", True, "Measure latency and memory of the file on this machine, for the report.")
+    switch("weight_cache", False, "Measure too what XNNPACK's weight cache saves at later starts.")
     switch("overwrite", False, "Replace an output folder that is there, and drop an unfinished run.")
     switch("dry_run", False, "Print the plan (widths, predicted bytes, time and RAM needed) and stop.")
 
@@ -110,6 +111,7 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
         labels=None,
         origin=Origin(values.model, values.checkpoint, *specs, _command()),
         benchmark=values.benchmark,
+        weight_cache=values.weight_cache,
         resume=values.resume,
         overwrite=values.overwrite,
         console=console,
@@ -121,6 +123,10 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
 def _check_flags(values: flags.FlagValues) -> None:
     if values.num_threads is not None and not 0 < values.num_threads <= MOST_THREADS:
         raise UserError(f"num_threads is {values.num_threads}: give a number from 1 to {MOST_THREADS}")
+    if values.weight_cache and not values.benchmark:
+        raise UserError(
+            "--weight_cache is measured by the benchmark, which --nobenchmark leaves out: drop one of them"
+        )
     if values.dry_run and values.resume:
         raise UserError("--dry_run and --resume contradict each other: a dry run writes nothing that could go on")
 

@@ -43,6 +43,7 @@ def compress(
     origin: Origin | None = None,
     num_threads: int | None = None,
     benchmark: bool = True,
+    weight_cache: bool = False,
     resume: bool = False,
     overwrite: bool = False,
     console: Console | None = None,
@@ -60,6 +61,7 @@ def compress(
         num_threads: of torch and the interpreter; by default all cores of this process. Results depend on it in the
             last bit.
         benchmark: measure latency and memory of the file on this machine.
+        weight_cache: measure too what XNNPACK's weight cache saves at later starts.
         resume: go on with a run that stopped; finished stages are not done again.
         overwrite: replace an output folder that is there.
         console: where progress goes; by default nowhere.
@@ -83,6 +85,7 @@ def compress(
         labels=labels,
         origin=origin or Origin(),
         benchmark=benchmark,
+        weight_cache=weight_cache,
         resume=resume,
         overwrite=overwrite,
         console=console or Console(quiet=True),
@@ -97,6 +100,7 @@ def compress_design(
     labels: tuple[str, ...] | None,
     origin: Origin,
     benchmark: bool,
+    weight_cache: bool = False,
     resume: bool,
     overwrite: bool,
     console: Console,
@@ -113,7 +117,7 @@ def compress_design(
         else:
             store.open(identity, resume)
             try:
-                finished = _run_stages(run, store, origin, identity, benchmark)
+                finished = _run_stages(run, store, origin, identity, benchmark, weight_cache)
             except (UserError, VerificationError):
                 store.discard()
                 raise
@@ -122,7 +126,9 @@ def compress_design(
     return Bundle(output_dir, files.read_json(output_dir / "metrics.json", Metrics))
 
 
-def _run_stages(run: Run, store: StageStore, origin: Origin, identity: dict[str, Any], benchmark: bool) -> Path:
+def _run_stages(
+    run: Run, store: StageStore, origin: Origin, identity: dict[str, Any], benchmark: bool, weight_cache: bool
+) -> Path:
     version = importlib.metadata.version("edgeflex-tflite")
     profiled = store.run("profile", partial(steps.profile_step, run))
     evaluate_dense = partial(store.run, "evaluate_dense", partial(steps.evaluate_torch_step, run, run.source))
@@ -139,7 +145,8 @@ def _run_stages(run: Run, store: StageStore, origin: Origin, identity: dict[str,
         pruned_logits = store.run("evaluate_pruned", partial(steps.evaluate_torch_step, run, smaller))
     verify = partial(steps.verify_step, run, made.scaled, made.lowered, dense_logits, pruned_logits, made.logits, tried)
     verified = store.run("verify", verify)
-    timed = store.run("benchmark", partial(steps.benchmark_step, run, made.lowered)) if benchmark else None
+    measure = partial(steps.benchmark_step, run, made.lowered, weight_cache)
+    timed = store.run("benchmark", measure) if benchmark else None
     bundle = partial(
         bundle_step, run, origin, identity, profiled, made.pruned, made.scaled, made.lowered, verified, timed
     )

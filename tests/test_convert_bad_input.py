@@ -114,6 +114,7 @@ COMMAND_LINE: list[Row] = [
     ("threads below 0", ("--num_threads=-2",), ("num_threads is -2", "from 1 to")),
     ("far too many threads", ("--num_threads=99999999",), ("num_threads is 99999999", "from 1 to")),
     ("dry run resumed", ("--dry_run", "--resume"), ("--dry_run and --resume", "contradict")),
+    ("a cache unmeasured", ("--weight_cache", "--nobenchmark"), ("--weight_cache", "--nobenchmark", "drop one")),
     ("two weights", (DEMO, "--pretrained", "--checkpoint=resnet.pt", "--data=demo/test"),
      ("--pretrained and --checkpoint", "give one")),
     ("budget and ratio", ("--memory_budget_mb=1", "--prune_ratio=0.5"),

@@ -111,7 +111,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole(workplace: Path) -> Finished:
     """An uninterrupted run."""
-    outcome = run_apart(*FLAGS, "--benchmark", "--output_dir=whole", cwd=workplace)
+    outcome = run_apart(*FLAGS, "--benchmark", "--weight_cache", "--output_dir=whole", cwd=workplace)
     assert outcome.code == 0, outcome
     return Finished(workplace / "whole", outcome)
 
@@ -187,7 +187,9 @@ def test_the_manifest_has_the_hash_of_every_other_file(whole: Finished) -> None:
 def test_the_manifest_tells_how_to_get_the_file_again(whole: Finished) -> None:
     manifest = read(whole.folder, "manifest.json")
     assert manifest["origin"]["model"] == demo.NAME
-    assert manifest["origin"]["command"].endswith(" ".join((*FLAGS, "--benchmark", "--output_dir=whole")))
+    assert manifest["origin"]["command"].endswith(
+        " ".join((*FLAGS, "--benchmark", "--weight_cache", "--output_dir=whole"))
+    )
     assert manifest["seed"] == 0
     assert manifest["run"]["threads"] == 1
     assert manifest["run"]["recipe"] == sha256(whole.folder / "recipe.json")
@@ -195,9 +197,16 @@ def test_the_manifest_tells_how_to_get_the_file_again(whole: Finished) -> None:
 
 def test_the_report_has_latency_and_memory_of_the_benchmark(whole: Finished) -> None:
     measured = read(whole.folder, "benchmark.json")["measurements"]
-    assert [m["file"] for m in measured] == ["FP32, before quantization", "model.tflite"]
+    assert [(m["file"], m["variant"]) for m in measured] == [
+        ("FP32, before quantization", ""),
+        ("model.tflite", ""),
+        ("model.tflite, CompiledModel", "no weight cache"),
+        ("model.tflite, CompiledModel", "weight cache, first start"),
+        ("model.tflite, CompiledModel", "weight cache, later starts"),
+    ]
     text = (whole.folder / "report.md").read_text()
-    for m in measured:
+    assert "median_ms" not in measured[3]["latency"], "a first start differs in its start alone"
+    for m in (*measured[:3], measured[4]):
         assert f"{m['latency']['median_ms']:.2f}" in text
         assert f"{m['memory']['process_peak_bytes'] / 1e6:.2f}" in text
     assert "Where it runs" in text
