@@ -407,12 +407,30 @@ class NotMeasured:
 
 
 @dataclasses.dataclass(frozen=True)
+class StageRecord:
+    """A finished stage of a run.
+
+    Attributes:
+        name: of the stage.
+        seconds: that it took.
+        peak_bytes: largest resident memory of the process up to its end; None where the system does not tell.
+        summary: what the stage says of itself.
+    """
+
+    name: str
+    seconds: float
+    peak_bytes: int | None
+    summary: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Bundle:
     """The finished output folder.
 
     Attributes:
         folder: holds `model.tflite`, `recipe.json`, `manifest.json`, `metrics.json`, `labels.txt`,
-            `preprocessing.json`, `golden/`, `report.md`, and `benchmark.json` where latency was measured.
+            `preprocessing.json`, `golden/`, `stages.json`, `report.md`, and `benchmark.json` where latency was
+            measured.
         metrics: what verification found.
     """
 

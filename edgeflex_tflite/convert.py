@@ -124,9 +124,7 @@ def _check_flags(values: flags.FlagValues) -> None:
     if values.num_threads is not None and not 0 < values.num_threads <= MOST_THREADS:
         raise UserError(f"num_threads is {values.num_threads}: give a number from 1 to {MOST_THREADS}")
     if values.weight_cache and not values.benchmark:
-        raise UserError(
-            "--weight_cache is measured by the benchmark, which --nobenchmark leaves out: drop one of them"
-        )
+        raise UserError("--weight_cache is measured by the benchmark, which --nobenchmark leaves out: drop one of them")
     if values.dry_run and values.resume:
         raise UserError("--dry_run and --resume contradict each other: a dry run writes nothing that could go on")
 

@@ -148,7 +148,17 @@ def _run_stages(
     measure = partial(steps.benchmark_step, run, made.lowered, weight_cache)
     timed = store.run("benchmark", measure) if benchmark else None
     bundle = partial(
-        bundle_step, run, origin, identity, profiled, made.pruned, made.scaled, made.lowered, verified, timed
+        bundle_step,
+        run,
+        origin,
+        identity,
+        profiled,
+        made.pruned,
+        made.scaled,
+        made.lowered,
+        verified,
+        timed,
+        tuple(store.records),
     )
     return store.run("bundle", bundle)
 

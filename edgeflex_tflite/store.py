@@ -13,7 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from edgeflex_tflite import files
+from edgeflex_tflite.artifacts import StageRecord
 from edgeflex_tflite.errors import UserError
+from edgeflex_tflite.targets.process_memory import resident
 
 RUN_FILE = "run.json"
 
@@ -23,12 +26,14 @@ class StageStore:
 
     Attributes:
         folder: of the stages.
-        report: is told, once a stage, `(name, seconds or None if it was finished before, what it says of itself)`.
+        report: is told of each stage, and whether a run before finished it.
+        records: of all stages so far, in order.
     """
 
-    def __init__(self, folder: Path, report: Callable[[str, float | None, str], None]) -> None:
+    def __init__(self, folder: Path, report: Callable[[StageRecord, bool], None]) -> None:
         self.folder = folder
         self.report = report
+        self.records: list[StageRecord] = []
 
     def open(self, fingerprint: dict[str, Any], resume: bool) -> None:
         """Begin a run, or go on with the one that stopped.
@@ -64,18 +69,24 @@ class StageStore:
             The finished folder.
         """
         done, unfinished = self.folder / name, self.folder / f"{name}.tmp"
-        said = self.folder / f"{name}.txt"
+        said = self.folder / f"{name}.json"
         if done.is_dir():
-            self.report(name, None, said.read_text())
+            self._note(files.read_json(said, StageRecord), resumed=True)
             return done
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
         start = time.monotonic()
         summary = work(unfinished)
-        said.write_text(summary)
+        memory = resident()
+        record = StageRecord(name, time.monotonic() - start, None if memory is None else memory.peak_bytes, summary)
+        files.write_json(said, record)
         unfinished.replace(done)
-        self.report(name, time.monotonic() - start, summary)
+        self._note(record, resumed=False)
         return done
+
+    def _note(self, record: StageRecord, resumed: bool) -> None:
+        self.records.append(record)
+        self.report(record, resumed)
 
     def discard(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -127,6 +127,7 @@ def _open(folder: Path, points: Sequence[Point], resume: bool, overwrite: bool) 
 
 def _make(values: flags.FlagValues, points: Sequence[Point], folder: Path) -> list[Outcome]:
     """Outcomes of all points, in their order; those that are known already are not made again."""
+    from edgeflex_tflite.artifacts import StageRecord
     from edgeflex_tflite.report.console import Console
     from edgeflex_tflite.sweeping import outcome as outcomes
     from edgeflex_tflite.sweeping.make import Task, prepare
@@ -142,7 +143,8 @@ def _make(values: flags.FlagValues, points: Sequence[Point], folder: Path) -> li
         for outcome in _workers(values, tasks):
             outcomes.append(results, outcome)
             bar.update()
-            console.stage(outcome.id, outcome.seconds, f"{outcome.state}: {outcome.title} {outcome.reason}".strip())
+            said = f"{outcome.state}: {outcome.title} {outcome.reason}".strip()
+            console.stage(StageRecord(outcome.id, outcome.seconds, None, said))
     found = outcomes.read(results)
     return [found[point.id] for point in points]
 

@@ -44,7 +44,7 @@ BUDGET_MB = 0.80
 FLAGS = (*QUICK, f"--memory_budget_mb={BUDGET_MB}")
 BUNDLE = {
     "model.tflite", "recipe.json", "manifest.json", "metrics.json", "labels.txt", "preprocessing.json", "report.md",
-    "golden/image.png", "golden/input.npy", "golden/output.npy",
+    "stages.json", "golden/image.png", "golden/input.npy", "golden/output.npy",
 }  # fmt: skip
 STAGES_BEFORE_KILL = ("profile", "plan", "prune")
 PATIENCE_SECONDS = 300
@@ -162,7 +162,7 @@ def replaced(whole: Finished, workplace: Path) -> Finished:
     (folder / "old.txt").write_text("old")
     partial = workplace / "replaced.partial"
     (partial / "profile").mkdir(parents=True)
-    (partial / "profile.txt").write_text("of another run")
+    (partial / "profile.json").write_text("of another run")
     (partial / "run.json").write_text('{"recipe": "another"}')
     outcome = run_apart(*FLAGS, "--output_dir=replaced", "--overwrite", cwd=workplace)
     assert outcome.code == 0, outcome
@@ -291,7 +291,7 @@ def test_ctrl_c_is_one_line_and_keeps_what_is_finished(stopped: Stopped) -> None
     assert len(lines) == 1, stopped.interrupted.err
     assert lines[0].startswith("interrupted: ")
     assert "--resume" in lines[0]
-    assert {"run.json", "profile/profile.json", "profile.txt"} <= stopped.kept
+    assert {"run.json", "profile/profile.json", "profile.json"} <= stopped.kept
 
 
 def test_resume_with_another_recipe_is_refused_and_the_run_kept(stopped: Stopped) -> None:

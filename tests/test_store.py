@@ -19,7 +19,7 @@ FINGERPRINT = {"recipe": "abc", "labels": ["a", "b"], "threads": 2}
 def new_store(folder: Path) -> tuple[StageStore, Reported]:
     """A store, and what it reports: (stage, whether it was resumed, what it says of itself)."""
     reported: Reported = []
-    store = StageStore(folder, lambda name, seconds, summary: reported.append((name, seconds is None, summary)))
+    store = StageStore(folder, lambda record, resumed: reported.append((record.name, resumed, record.summary)))
     return store, reported
 
 

@@ -24,7 +24,7 @@ from stock_files import stock_float, stock_quantized
 from torch import nn
 
 from edgeflex_tflite import files, pipeline, serialize, steps
-from edgeflex_tflite.artifacts import InputSpec, MemoryCost
+from edgeflex_tflite.artifacts import InputSpec, MemoryCost, StageRecord
 from edgeflex_tflite.bundle.manifest import versions
 from edgeflex_tflite.data import CalibrationSet, Data, EvaluationSet, Preprocessing
 from edgeflex_tflite.errors import UserError, VerificationError
@@ -225,9 +225,9 @@ class _Stages:
         self._start = time.process_time()
         return self._store.run(name, work)
 
-    def _report(self, name: str, seconds: float | None, summary: str) -> None:
-        if seconds is not None:
-            self._seconds[name] = round(time.process_time() - self._start, 1)
+    def _report(self, record: StageRecord, resumed: bool) -> None:
+        if not resumed:
+            self._seconds[record.name] = round(time.process_time() - self._start, 1)
 
     def taken(self) -> dict[str, float]:
         """Seconds of each stage that was done since this was last asked."""

@@ -119,12 +119,16 @@ def text(sections: Sequence[Section], command: str) -> str:
     ]
     for section in sections:
         parts += _section(section)
-    runtimes = sorted({row.runtime for section in sections for row in section.rows if row.runtime})
+    runtimes = {row.name: row.runtime for section in sections for row in section.rows if row.runtime}
     parts += [
         "![Latency over that of stock FP32](performance.svg)",
         "## Again",
         f"    {command}",
-        ", ".join(runtimes) + ".",
+        "Every runtime has its own defaults but for the threads; what it says of itself:",
+        "\n".join(
+            f"* {runtime}: {', '.join(name for name, one in runtimes.items() if one == runtime)}"
+            for runtime in dict.fromkeys(runtimes.values())
+        ),
     ]
     return "\n\n".join(parts) + "\n"
 

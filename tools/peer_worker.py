@@ -184,6 +184,8 @@ class OpenVino:
     def load(self, spec: dict[str, Any], path: Path) -> Any:
         options = {"INFERENCE_NUM_THREADS": self._threads, "PERFORMANCE_HINT": "LATENCY"}
         compiled = self._library.Core().compile_model(str(path), "CPU", options)
+        precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        self.version += f" computing in {precision}"  # by default BF16 on processors that have it
         request = compiled.create_infer_request()
         return lambda image: request.infer({0: image})[0]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from PIL import Image
 
 from edgeflex_tflite import files
 from edgeflex_tflite.analysis.analysis import analyze_file
-from edgeflex_tflite.artifacts import ActivationProfile, AwqGroup, Metrics, PrunePlan, RoundedSite
+from edgeflex_tflite.artifacts import ActivationProfile, AwqGroup, Metrics, PrunePlan, RoundedSite, StageRecord
 from edgeflex_tflite.bundle.manifest import Origin, manifest
 from edgeflex_tflite.lower.metadata import LABELS_FILE, labels_text
 from edgeflex_tflite.report.markdown import report
@@ -33,6 +34,7 @@ def bundle_step(
     lowered: Path,
     verified: Path,
     timed: Path | None,
+    stages: Sequence[StageRecord],
     folder: Path,
 ) -> str:
     """Gather the bundle's files in `folder`; the manifest is written last and has the hash of every other file."""
@@ -55,8 +57,10 @@ def bundle_step(
         files.read_json(scaled / "rounding.json", list[RoundedSite]),
         analyze_file(model, num_threads=run.threads),
         None if timed is None else files.read_json(timed / "benchmark.json", Results),
+        stages,
     )
     (folder / "report.md").write_text(text)
+    files.write_json(folder / "stages.json", list(stages), list[StageRecord])
     _write_json(folder / "manifest.json", manifest(run, origin, identity, folder))
     return f"{model.stat().st_size:,} bytes of model.tflite and its evidence"
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 from tqdm import tqdm
 
+from edgeflex_tflite.artifacts import StageRecord
+
 
 class Console:
     """Where a run tells what it does; `quiet` says nothing. Bars show on a terminal only."""
@@ -22,10 +24,11 @@ class Console:
         """A bar to update by hand."""
         return tqdm(total=total, desc=caption, unit=unit, leave=False, disable=True if self._quiet else None)
 
-    def stage(self, name: str, seconds: float | None, summary: str) -> None:
-        """One line for a finished stage; without seconds it was finished in a run before."""
-        took = "  resumed" if seconds is None else f"{seconds:7.1f} s"
-        self.line(f"{name:<16}{took}  {summary}")
+    def stage(self, record: StageRecord, resumed: bool = False) -> None:
+        """One line for a finished stage: its time, and the largest memory of the process so far."""
+        took = "  resumed" if resumed else f"{record.seconds:7.1f} s"
+        peak = f"{record.peak_bytes / 1e9:5.1f} GB" if record.peak_bytes is not None and not resumed else " " * 8
+        self.line(f"{record.name:<16}{took}{peak}  {record.summary}")
 
     def line(self, text: str) -> None:
         if not self._quiet:

@@ -20,6 +20,7 @@ from edgeflex_tflite.artifacts import (
     Proportion,
     PrunePlan,
     RoundedSite,
+    StageRecord,
     share_taken_off,
 )
 from edgeflex_tflite.bundle.manifest import Origin
@@ -46,6 +47,7 @@ def report(
     sites: Sequence[RoundedSite],
     analysis: Analysis,
     benchmark: Results | None,
+    stages: Sequence[StageRecord],
 ) -> str:
     """The whole report as Markdown."""
     sections = [
@@ -72,6 +74,7 @@ def report(
         f"Profiled on {profile.images} calibration images; sites that were never called: "
         f"{', '.join(profile.never_called) or 'none'}.",
     ]
+    sections.append("## What it took\n\n" + _stages_table(stages))
     if origin.command:
         sections.append(f"## Again\n\n```\n{origin.command}\n```")
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -263,6 +266,15 @@ def _outlier_table(profile: ActivationProfile) -> str:
         for name in worst
     ]
     return tabulate(rows, headers=("site", "max abs", "99 % of abs below", "ratio"), tablefmt="github")
+
+
+def _stages_table(stages: Sequence[StageRecord]) -> str:
+    rows = [
+        (stage.name, f"{stage.seconds:.1f}", "-" if stage.peak_bytes is None else f"{stage.peak_bytes / 1e9:.1f}")
+        for stage in stages
+    ]
+    headers = ("stage", "seconds", "largest memory of the process so far, GB")
+    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
 
 
 def _percent(value: Proportion) -> str:
