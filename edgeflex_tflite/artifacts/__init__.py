@@ -1,0 +1,54 @@
+"""Everything that passes from one stage to the next, as frozen dataclasses with the unit in the name."""
+
+from __future__ import annotations
+
+from edgeflex_tflite.artifacts.file import UNMERGED, WHOLE, Chunks, InputSpec, MemoryCost, Merging
+from edgeflex_tflite.artifacts.precision import (
+    AwqGroup,
+    Dtype,
+    PrecisionPlan,
+    RoundedSite,
+    SitePrecision,
+    share_taken_off,
+)
+from edgeflex_tflite.artifacts.profile import ActivationProfile, SiteProfile
+from edgeflex_tflite.artifacts.pruning import BlockCut, BlockShape, PrunePlan, Sensitivity
+from edgeflex_tflite.artifacts.results import (
+    Accuracy,
+    Bundle,
+    Metrics,
+    NotMeasured,
+    Parity,
+    Proportion,
+    StageRecord,
+    Tried,
+)
+
+__all__ = [
+    "UNMERGED",
+    "WHOLE",
+    "Accuracy",
+    "ActivationProfile",
+    "AwqGroup",
+    "BlockCut",
+    "BlockShape",
+    "Bundle",
+    "Chunks",
+    "Dtype",
+    "InputSpec",
+    "MemoryCost",
+    "Merging",
+    "Metrics",
+    "NotMeasured",
+    "Parity",
+    "PrecisionPlan",
+    "Proportion",
+    "PrunePlan",
+    "RoundedSite",
+    "Sensitivity",
+    "SitePrecision",
+    "SiteProfile",
+    "StageRecord",
+    "Tried",
+    "share_taken_off",
+]
