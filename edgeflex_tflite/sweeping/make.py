@@ -74,15 +74,17 @@ def _attempt(task: Task) -> Outcome:
             command, stdout=output, stderr=subprocess.STDOUT, check=False, preexec_fn=_end_with_parent
         ).returncode
     outcome = Outcome(point.id, point.title, point.varied, "made", seconds=round(time.monotonic() - start, 1))
-    if code or not attempt.is_dir():
-        for left in (attempt, attempt.with_name(attempt.name + ".partial")):
-            shutil.rmtree(left, ignore_errors=True)
-        if code in REFUSALS:
-            return dataclasses.replace(outcome, state="refused", reason=_last_error(log))
-        return dataclasses.replace(outcome, state="lost", reason=f"exit code {code}, see {log.relative_to(folder)}")
-    shutil.rmtree(finished, ignore_errors=True)
-    attempt.rename(finished)
-    return _measured(outcome, finished, folder)
+    if code == 0 and attempt.is_dir():
+        shutil.rmtree(finished, ignore_errors=True)
+        attempt.rename(finished)
+        outcome = _measured(outcome, finished, folder)
+    elif code in REFUSALS:
+        outcome = dataclasses.replace(outcome, state="refused", reason=_last_error(log))
+    else:
+        outcome = dataclasses.replace(outcome, state="lost", reason=f"exit code {code}, see {log.relative_to(folder)}")
+    for left in finished.parent.glob(f"{point.id}.*"):  # of this attempt, or of one that was killed before
+        shutil.rmtree(left, ignore_errors=True)
+    return outcome
 
 
 def _end_with_parent() -> None:

@@ -100,6 +100,7 @@ def test_what_becomes_of_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(make.subprocess, "run", run)
     (task, *_) = tasks_in(tmp_path, 2)
     make.prepare(task)
+    (tmp_path / "points" / f"{task.point.id}.killed.partial" / "profile").mkdir(parents=True)
     (outcome,) = workers.on_this_machine([task], 1)
     if code in (2, 3):
         assert (outcome.state, outcome.reason, len(attempts)) == ("refused", "an impossible budget", 1)
