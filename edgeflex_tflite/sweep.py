@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from edgeflex_tflite.sweeping.make import Task
     from edgeflex_tflite.sweeping.outcome import Outcome
     from edgeflex_tflite.sweeping.points import Point
+    from edgeflex_tflite.targets.measurement import Measurement
 
 INTERRUPTED = "the same command with --resume makes the points that are missing"
-RESULTS, PLAN = "results.jsonl", "sweep.json"
+RESULTS, PLAN, BENCHMARK = "results.jsonl", "sweep.json", "benchmark.json"
 PATHS = ("checkpoint", "data", "calibration_data")
 
 
@@ -81,8 +82,7 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
         return
     folder = _open(Path(values.output_dir).resolve(), points, values.resume, values.overwrite)
     outcomes = _make(values, points, folder)
-    latency = _latency(values, outcomes, folder)
-    for path in _write(outcomes, latency, folder):
+    for path in _write(outcomes, _measured(values, outcomes, folder), folder):
         print(path)
 
 
@@ -159,21 +159,23 @@ def _workers(values: flags.FlagValues, tasks: Sequence[Task]) -> Iterator[Outcom
     return workers.on_ray(tasks, values.ray_address, values.workers)
 
 
-def _latency(values: flags.FlagValues, outcomes: Sequence[Outcome], folder: Path) -> str:
+def _measured(values: flags.FlagValues, outcomes: Sequence[Outcome], folder: Path) -> tuple[Measurement, ...]:
     """All files in turn, by the benchmark command: figures that were taken beside other work would mean nothing."""
-    made = [each.folder for each in outcomes if each.folder is not None]
-    if not values.target or not made:
-        return "Not measured: " + ("--target is empty." if made else "no point was made.")
-    models = [str(Path(place, "model.tflite")) for place in made]
-    asked = [f"--target={','.join(values.target)}", f"--result_json={folder / 'benchmark.json'}"]
+    from edgeflex_tflite.files import read_json
+    from edgeflex_tflite.targets.results import Results
+
+    models = [each.model for each in outcomes if each.model is not None]
+    if not values.target or not models:
+        return ()
+    found = folder / BENCHMARK
+    asked = [f"--target={','.join(values.target)}", f"--result_json={found}"]
     command = [sys.executable, "-m", "edgeflex_tflite.benchmark", *models, *asked]
-    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
+    if subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, check=False).returncode:
         raise UserError("the files were made, and not measured, for the reason above; --target= measures nothing")
-    return done.stdout.strip()
+    return read_json(found, Results).measurements
 
 
-def _write(outcomes: Sequence[Outcome], latency: str, folder: Path) -> list[Path]:
+def _write(outcomes: Sequence[Outcome], measurements: Sequence[Measurement], folder: Path) -> list[Path]:
     from edgeflex_tflite.files import write_bytes
     from edgeflex_tflite.report.sweep import sweep_html, sweep_text
 
@@ -181,8 +183,8 @@ def _write(outcomes: Sequence[Outcome], latency: str, folder: Path) -> list[Path
     asked = [flag for flag in sys.argv[1:] if flag not in once]
     command = shlex.join(["python", "-m", "edgeflex_tflite.sweep", *asked])
     paths = folder / "sweep.md", folder / "sweep.html"
-    write_bytes(paths[0], sweep_text(outcomes, f"```\n{latency}\n```", command).encode())
-    write_bytes(paths[1], sweep_html(outcomes, latency, command).encode())
+    write_bytes(paths[0], sweep_text(outcomes, measurements, command).encode())
+    write_bytes(paths[1], sweep_html(outcomes, measurements, command).encode())
     return list(paths)
 
 

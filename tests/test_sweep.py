@@ -45,15 +45,19 @@ def test_a_sweep_with_a_point_that_cannot_be(
     assert (tmp_path / "out" / small["folder"] / "model.tflite").stat().st_size == small["file_bytes"]
     text = (tmp_path / "out" / "sweep.md").read_text()
     assert "a budget of 0.01 MB is impossible" in text
-    assert "Not measured: --target is empty." in text
+    assert "* Not measured." in text
     assert re.search(r"\| memory_budget_mb 0\.7 .*\* ", text), "the smallest point is in the front"
     page = (tmp_path / "out" / "sweep.html").read_text()
     assert "memory_budget_mb 0.7" in page and "Plotly.newPlot" in page
     assert not re.search(r"(src|href)=.?http", page.replace(get_plotlyjs(), ""))
 
     (tmp_path / "out" / "results.jsonl").write_text("\n".join(lines[1:]) + "\n")
-    again = run(*flags, "--target=", "--resume", capfd=capfd)
+    again = run(*flags, "--resume", capfd=capfd)
     assert again.code == 0, again
+    (measured,) = json.loads((tmp_path / "out" / "benchmark.json").read_text())["measurements"]
+    assert measured["file"] == f"{small['folder']}/model.tflite"
+    text = (tmp_path / "out" / "sweep.md").read_text()
+    assert "ms, host" in text and f" {measured['latency']['median_ms']:.2f} " in text
     assert len((tmp_path / "out" / "results.jsonl").read_text().splitlines()) == len(lines)
     assert len(re.findall(r"(made|refused): memory", again.out)) == 1
 

@@ -10,19 +10,25 @@ from plotly import graph_objects
 from plotly.offline import get_plotlyjs
 from tabulate import tabulate
 
+from edgeflex_tflite.artifacts import NotMeasured
 from edgeflex_tflite.recipe import MEGABYTE
 from edgeflex_tflite.sweeping.front import pareto_front
 from edgeflex_tflite.sweeping.outcome import Outcome
+from edgeflex_tflite.targets.measurement import Latency, Measurement
 
 _TEMPLATE = "sweep.html.jinja"
 HEADERS = ("point", "weights + arena MB", "file MB", "top-1 %", "drop, points", "KL", "seconds", "front")
 
 
-def sweep_rows(outcomes: Sequence[Outcome]) -> list[tuple[str, ...]]:
-    """One row a made point, the smallest first."""
+def sweep_table(
+    outcomes: Sequence[Outcome], measurements: Sequence[Measurement]
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Headers, and one row a made point, the smallest first; a column of latencies for each target."""
     front = {each.id for each in pareto_front(outcomes)}
     made = sorted((each for each in outcomes if each.state == "made"), key=lambda each: each.memory_bytes or 0)
-    return [
+    targets = dict.fromkeys(each.environment.target for each in measurements)
+    latency = {(each.environment.target, each.file): _milliseconds(each) for each in measurements}
+    rows = [
         (
             each.title,
             f"{(each.memory_bytes or 0) / MEGABYTE:.2f}",
@@ -32,9 +38,28 @@ def sweep_rows(outcomes: Sequence[Outcome]) -> list[tuple[str, ...]]:
             f"{each.divergence:.4f}",
             f"{each.seconds:.0f}",
             "*" if each.id in front else "",
+            *(latency.get((target, each.model or ""), "-") for target in targets),
         )
         for each in made
     ]
+    return (*HEADERS, *(f"ms, {target}" for target in targets)), rows
+
+
+def _milliseconds(measurement: Measurement) -> str:
+    found = measurement.latency
+    return f"{found.median_ms:.2f}" if isinstance(found, Latency) and isinstance(found.median_ms, float) else "-"
+
+
+def measured_lines(measurements: Sequence[Measurement]) -> list[str]:
+    """Where latency was measured, and what to know before believing it."""
+    places = {each.environment.target: each.environment for each in measurements}
+    lines = [
+        f"{name}: {place.device}, {place.runtime}, {place.delegate}, {place.threads} threads, all files in turn"
+        for name, place in places.items()
+    ]
+    reasons = [each.latency.reason for each in measurements if isinstance(each.latency, NotMeasured)]
+    warned = [warning for each in measurements for warning in each.warnings]
+    return [*lines, *dict.fromkeys([*reasons, *warned])] or ["Not measured."]
 
 
 def not_made(outcomes: Sequence[Outcome]) -> list[str]:
@@ -42,27 +67,28 @@ def not_made(outcomes: Sequence[Outcome]) -> list[str]:
     return [f"{each.title}: {each.state}: {each.reason}" for each in outcomes if each.state != "made"]
 
 
-def sweep_text(outcomes: Sequence[Outcome], latency: str, command: str) -> str:
+def sweep_text(outcomes: Sequence[Outcome], measurements: Sequence[Measurement], command: str) -> str:
     """The table as Markdown; points of the Pareto front (memory against top-1) carry a star."""
-    table = tabulate(sweep_rows(outcomes), headers=HEADERS, tablefmt="github", disable_numparse=True)
-    parts = [f"# {len(outcomes)} points", table]
+    headers, rows = sweep_table(outcomes, measurements)
+    parts = [f"# {len(outcomes)} points", tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)]
     missing = not_made(outcomes)
     if missing:
-        parts.append("Not made:\n\n" + "\n".join(f"* {line}" for line in missing))
-    parts.append("## Latency\n\n" + latency)
+        parts.append("## Not made\n\n" + "\n".join(f"* {line}" for line in missing))
+    parts.append("## Latency\n\n" + "\n".join(f"* {line}" for line in measured_lines(measurements)))
     return "\n\n".join([*parts, "## Again", f"    {command}"]) + "\n"
 
 
-def sweep_html(outcomes: Sequence[Outcome], latency: str, command: str) -> str:
+def sweep_html(outcomes: Sequence[Outcome], measurements: Sequence[Measurement], command: str) -> str:
     """The same as one page that needs nothing else, with memory against accuracy as a plot."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
+    headers, rows = sweep_table(outcomes, measurements)
     return environment.get_template(_TEMPLATE).render(
-        headers=HEADERS,
-        rows=sweep_rows(outcomes),
+        headers=headers,
+        rows=rows,
         missing=not_made(outcomes),
-        latency=latency,
+        latency=measured_lines(measurements),
         command=command,
         points=len(outcomes),
         plot=front_plot(outcomes).to_json(),

@@ -45,6 +45,11 @@ class Outcome:
     sha256: str | None = None
 
     @property
+    def model(self) -> str | None:
+        """The file, within the sweep's own folder."""
+        return None if self.folder is None else f"{self.folder}/model.tflite"
+
+    @property
     def memory_bytes(self) -> int | None:
         """Weights and arena."""
         if self.weights_bytes is None or self.arena_bytes is None:
