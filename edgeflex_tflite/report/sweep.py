@@ -58,8 +58,10 @@ def measured_lines(measurements: Sequence[Measurement]) -> list[str]:
         for name, place in places.items()
     ]
     reasons = [each.latency.reason for each in measurements if isinstance(each.latency, NotMeasured)]
-    warned = [warning for each in measurements for warning in each.warnings]
-    return [*lines, *dict.fromkeys([*reasons, *warned])] or ["Not measured."]
+    warned = [each.warnings[0] for each in measurements if each.warnings]
+    if warned:
+        lines.append(f"{len(warned)} of {len(measurements)} measurements carry a warning, the first: {warned[0]}")
+    return [*lines, *dict.fromkeys(reasons)] or ["Not measured."]
 
 
 def not_made(outcomes: Sequence[Outcome]) -> list[str]:
