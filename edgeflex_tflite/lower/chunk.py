@@ -7,14 +7,12 @@ and of the attention weights instead of all. A piece's operators keep the names 
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
 from edgeflex_tflite.artifacts import WHOLE, Chunks
 from edgeflex_tflite.lower.flatbuffer import CHUNK
-from edgeflex_tflite.models.edge import ALL_TOKENS, Attention, Block, Blocks, EdgeViT, Mlp
+from edgeflex_tflite.models.edge import ALL_TOKENS, Attention, Block, EdgeViT, Mlp
 from edgeflex_tflite.prune.cut import linear, rows
 
 
@@ -53,10 +51,7 @@ def chunked(model: EdgeViT, chunks: Chunks) -> EdgeViT:
     """The same function, with every block in pieces; the model itself is not changed."""
     if chunks == WHOLE:
         return model
-    changed = copy.copy(model)
-    changed._modules = dict(model._modules)
-    changed.blocks = Blocks(ChunkedBlock(block, chunks) for block in model.blocks)
-    return changed
+    return model.with_blocks(ChunkedBlock(block, chunks) for block in model.blocks)
 
 
 def split_mlp(mlp: Mlp, count: int) -> list[Mlp]:

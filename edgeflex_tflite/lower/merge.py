@@ -10,13 +10,11 @@ that are nearer to a partner.
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
 from edgeflex_tflite.errors import UserError
-from edgeflex_tflite.models.edge import ALL_TOKENS, Attention, Block, Blocks, EdgeViT
+from edgeflex_tflite.models.edge import ALL_TOKENS, Attention, Block, EdgeViT
 
 SHARP = 1e7
 """A difference of two cosines times this is 0 or beyond 1, but for differences below float32's own resolution."""
@@ -135,15 +133,13 @@ def merging(model: EdgeViT, count: int) -> EdgeViT:
     if count == 0:
         return model
     check_mergeable(model)
-    changed = copy.copy(model)
-    changed.__class__ = MergingViT
-    changed._modules = dict(model._modules)
     entering, prefix = tokens_entering(model, count), model.prefix.shape[0]
     leaving = [*entering[1:], entering[-1]]
-    changed.blocks = Blocks(
+    changed = model.with_blocks(
         MergingBlock(block, Merge(before, prefix, before - after) if before > after else None)
         for block, before, after in zip(model.blocks, entering, leaving, strict=True)
     )
+    changed.__class__ = MergingViT
     return changed
 
 

@@ -6,7 +6,6 @@ block has the arena of the whole one, and the weights of the blocks that it leav
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import heapq
 import tempfile
@@ -44,11 +43,8 @@ def memory_cost(path: Path) -> MemoryCost:
 
 def with_widths(model: EdgeViT, shapes: Sequence[int | BlockShape]) -> EdgeViT:
     """A copy whose blocks have the given MLP widths or shapes; of each kind of weights, the first ones stay."""
-    smaller = copy.copy(model)
-    smaller._modules = dict(model._modules)
     blocks = zip(model.blocks, shapes, strict=True)
-    smaller.blocks = Blocks(resize_block(block, _shape(block, shape)) for block, shape in blocks)
-    return smaller
+    return model.with_blocks(resize_block(block, _shape(block, shape)) for block, shape in blocks)
 
 
 def _shape(block: Block, shape: int | BlockShape) -> BlockShape:

@@ -14,7 +14,8 @@ Every block accepts leading batch dimensions too (`[..., tokens, channels]`): ca
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import torch
@@ -238,6 +239,13 @@ class EdgeViT(nn.Module):
     @property
     def num_tokens(self) -> int:
         return self.prefix.shape[0] + self.position.shape[0]
+
+    def with_blocks(self, blocks: Iterable[Block]) -> EdgeViT:
+        """The same model, all else shared, with other blocks; it is not changed itself."""
+        changed = copy.copy(self)
+        changed._modules = dict(self._modules)
+        changed.blocks = Blocks(blocks)
+        return changed
 
     def embed(self, images: Tensor) -> Tensor:
         """`float32 [B, 3, H, W]` images -> `[B, tokens, channels]` residual stream before the first block."""

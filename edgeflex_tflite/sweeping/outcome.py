@@ -60,7 +60,8 @@ class Outcome:
 def append(path: Path, outcome: Outcome) -> None:
     """Add one line; it is there whole, or (after a power cut) not at all for `read`."""
     line = TypeAdapter(Outcome).dump_json(outcome) + b"\n"
-    if path.exists() and not b"\n".join((b"", path.read_bytes())).endswith(b"\n"):
+    before = path.read_bytes() if path.exists() else b""
+    if before and not before.endswith(b"\n"):
         line = b"\n" + line  # behind one that was cut off
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from edgeflex_tflite.artifacts import InputSpec
 from edgeflex_tflite.lower.export import export_float
 from edgeflex_tflite.lower.predict import plan_of_blocks
 from edgeflex_tflite.lower.quantizer import quantize_file
-from edgeflex_tflite.models.edge import Blocks, EdgeViT
+from edgeflex_tflite.models.edge import EdgeViT
 from edgeflex_tflite.models.sites import compute_sites, weight_sites
 from edgeflex_tflite.quantize.plan import plan_precision
 from edgeflex_tflite.recipe import Recipe
@@ -80,7 +79,4 @@ def few_blocks(model: EdgeViT) -> tuple[EdgeViT, list[int]]:
     """The model with no more than `MOST_BLOCKS` of its blocks, the first and the last among them, and their numbers."""
     depth = len(model.blocks)
     chosen = sorted({round(place) for place in np.linspace(0, depth - 1, MOST_BLOCKS)})
-    few = copy.copy(model)
-    few._modules = dict(model._modules)
-    few.blocks = Blocks(model.blocks[index] for index in chosen)
-    return few, chosen
+    return model.with_blocks(model.blocks[index] for index in chosen), chosen
