@@ -23,7 +23,8 @@ from edgeflex_tflite.recipe import Recipe
 from edgeflex_tflite.report.console import Console
 from edgeflex_tflite.resources import check_model_fits
 
-TORCH_BATCH = 64
+MOST_TOKENS, MOST_IMAGES = 2048, 64
+"""Of a batch of calibration images: enough for torch, and several batches where images are few and large."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +90,8 @@ class Run(Design):
         pixels, recipe = self.data.calibration.pixels, self.recipe
         if augmented:
             pixels = views(pixels, recipe.mirror, recipe.crops, recipe.seed)
-        return (self.preprocessing.normalize(batch) for batch in pixels.split(TORCH_BATCH))
+        images = min(MOST_IMAGES, max(1, MOST_TOKENS // self.dense.num_tokens))
+        return (self.preprocessing.normalize(batch) for batch in pixels.split(images))
 
     def calibration_tokens(self, augmented: bool = False) -> Tokens:
         """Residual stream before the first block, of the images of `calibration_batches`."""

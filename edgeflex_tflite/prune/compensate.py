@@ -8,6 +8,8 @@ this never gives a larger output error than cutting alone: the residual covarian
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -73,16 +75,27 @@ def error_curve(weight: Tensor, moments: Moments, order: Tensor, compensate: str
 
 def mean_square(linear: nn.Linear, moments: Moments) -> float:
     """Mean over tokens of a linear's squared output, summed over channels."""
-    return _mean_square(linear.weight.double(), linear.bias.double(), moments)
+    return _mean_square(linear.weight.double(), linear.bias.double(), moments.mean, moments.covariance.float())
 
 
-def output_error(dense: nn.Linear, smaller: nn.Linear, kept: Tensor, moments: Moments) -> float:
-    """Mean squared error of fc2's output when it reads the `kept` neurons alone, over the output's mean square."""
-    weight, bias = dense.weight.double().clone(), dense.bias.double() - smaller.bias.double()
-    weight[:, kept] -= smaller.weight.double()
-    return _mean_square(weight, bias, moments) / max(mean_square(dense, moments), torch.finfo(torch.float64).tiny)
+def output_errors(dense: nn.Linear, smaller: Sequence[nn.Linear], kept: Tensor, moments: Moments) -> tuple[float, ...]:
+    """Mean squared errors of fc2's output when each of `smaller` reads the `kept` neurons, over the mean square."""
+    covariance = moments.covariance.float()
+
+    def size(weight: Tensor, bias: Tensor) -> float:
+        return _mean_square(weight, bias, moments.mean, covariance)
+
+    whole = max(size(dense.weight.double(), dense.bias.double()), torch.finfo(torch.float64).tiny)
+    errors = []
+    for reader in smaller:
+        weight = dense.weight.double().clone()
+        weight[:, kept] -= reader.weight.double()
+        errors.append(size(weight, dense.bias.double() - reader.bias.double()) / whole)
+    return tuple(errors)
 
 
-def _mean_square(weight: Tensor, bias: Tensor, moments: Moments) -> float:
-    varies = ((weight @ moments.covariance) * weight).sum()
-    return (varies + (weight @ moments.mean + bias).square().sum()).item()
+def _mean_square(weight: Tensor, bias: Tensor, mean: Tensor, covariance: Tensor) -> float:
+    """Of `weight x + bias`; the largest product is in `covariance`'s float32, half the time of float64."""
+    single = weight.float()
+    varies = ((single @ covariance) * single).sum(dtype=torch.float64)
+    return (varies + (weight @ mean + bias).square().sum()).item()

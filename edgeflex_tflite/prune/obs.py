@@ -16,33 +16,43 @@ BLOCK = 128
 """Neurons that are cut between two updates of the whole matrices."""
 
 
-def obs_order(weight: Tensor, hessian: Tensor) -> tuple[Tensor, Tensor]:
+def obs_order(weight: Tensor, hessian: Tensor, count: int | None = None) -> tuple[Tensor, Tensor]:
     """Greedy order of cutting, and what each cut costs.
 
     Args:
-        weight: fc2's, `float64 [channels, p]`.
-        hessian: second moments of its input, `float64 [p, p]`, positive definite.
+        weight: fc2's, `[channels, p]`; the elimination is done in its dtype.
+        hessian: second moments of its input, `float64 [p, p]`, positive definite; it is inverted in float64.
+        count: how many to cut; None: all p.
 
     Returns:
-        `int64 [p]`, neurons from the first cut to the last; `float64 [p]`, by how much the mean squared output error
-        grows with each.
+        `int64 [count]`, neurons from the first cut to the last; `float64 [count]`, by how much the mean squared output
+        error grows with each.
     """
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(hessian))
+    count = len(hessian) if count is None else count
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(hessian)).to(weight.dtype)
     gram = weight.T @ weight
     alive = torch.arange(len(hessian))
     order: list[int] = []
     costs: list[float] = []
-    while len(alive):
-        cut, cost, A, R = _cut_block(inverse, gram, min(BLOCK, len(alive)))
+    while len(order) < count:
+        cut, cost, A, R = _cut_block(inverse, gram, min(BLOCK, count - len(order)))
         order += alive[cut].tolist()
         costs += cost
-        kept = torch.ones(len(alive), dtype=torch.bool)
-        kept[cut] = False
-        rows = kept.nonzero().flatten()
-        alive, A, R = alive[rows], A[:, rows], R[:, rows]
-        inverse = inverse[rows][:, rows].addmm_(A.T, A, alpha=-1)
-        gram = gram[rows][:, rows].addmm_(R.T, A, alpha=-1).addmm_(A.T, R, alpha=-1)
+        left = len(alive) - len(cut)
+        _move_to_the_end_(torch.tensor(cut), left, alive, A.T, R.T, inverse, inverse.T, gram, gram.T)
+        alive, A, R = alive[:left], A[:, :left], R[:, :left]
+        inverse = inverse[:left, :left].addmm_(A.T, A, alpha=-1)
+        gram = gram[:left, :left].addmm_(R.T, A, alpha=-1).addmm_(A.T, R, alpha=-1)
     return torch.tensor(order), torch.tensor(costs, dtype=torch.float64)
+
+
+def _move_to_the_end_(cut: Tensor, left: int, *all_rows: Tensor) -> None:
+    """Put the rows from `left` on that are not in `cut` where the cut rows before `left` are: nothing else moves."""
+    staying = torch.ones(len(all_rows[0]), dtype=torch.bool)
+    staying[cut] = False
+    free, moving = (~staying[:left]).nonzero().flatten(), left + staying[left:].nonzero().flatten()
+    for rows in all_rows:
+        rows[free] = rows[moving]
 
 
 def _cut_block(inverse: Tensor, gram: Tensor, count: int) -> tuple[list[int], list[float], Tensor, Tensor]:

@@ -47,16 +47,22 @@ SCORES: dict[str, Callable[[Mlp, HiddenMoments], Tensor]] = {
 OBS = "obs"
 
 
-def keep_order(mlp: Mlp, moments: HiddenMoments, score: str, from_loss: Tensor | None = None) -> Tensor:
+def keep_order(
+    mlp: Mlp, moments: HiddenMoments, score: str, from_loss: Tensor | None = None, count: int | None = None
+) -> Tensor:
     """Neurons from the most to the least important, `int64 [p]`; ties by index.
 
     `obs` is no score of single neurons: it cuts one after the other, and looks anew each time. `from_loss` are the
-    scores of `gradients.loss_scores`, where the recipe asks for one of them.
+    scores of `gradients.loss_scores`, where the recipe asks for one of them. Where no more than `count` will be cut,
+    the order of those before them is left open.
     """
     if from_loss is not None:
         return torch.argsort(from_loss, descending=True, stable=True)
     if score == OBS:
         sigma = moments.covariance
         hessian = sigma + ridge(sigma, moments.rows) * torch.eye(len(sigma), dtype=sigma.dtype)
-        return obs_order(mlp.fc2.weight.double(), hessian)[0].flip(0)
+        cut = obs_order(mlp.fc2.weight, hessian, count)[0].flip(0)
+        kept = torch.ones(len(sigma), dtype=torch.bool)
+        kept[cut] = False
+        return torch.cat([kept.nonzero().flatten(), cut])
     return torch.argsort(SCORES[score](mlp, moments), descending=True, stable=True)

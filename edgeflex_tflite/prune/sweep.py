@@ -11,7 +11,7 @@ from edgeflex_tflite.artifacts import BlockCut, PrunePlan
 from edgeflex_tflite.models.edge import EdgeViT
 from edgeflex_tflite.profiling.blocks import Progress, Tokens, no_progress
 from edgeflex_tflite.prune.attention import cut_contexts, cut_keys
-from edgeflex_tflite.prune.compensate import output_error
+from edgeflex_tflite.prune.compensate import output_errors
 from edgeflex_tflite.prune.cut import cut_mlp
 from edgeflex_tflite.prune.gradients import loss_scores
 from edgeflex_tflite.prune.score import keep_order
@@ -64,12 +64,9 @@ def prune(
 
 def _cut_mlp_(stage: Stage, cut: BlockCut, recipe: Recipe, from_loss: Tensor | None) -> BlockCut:
     mlp, moments = stage.block.mlp, stage.regression.inputs
-    order = keep_order(mlp, moments, recipe.prune_score, from_loss)
+    order = keep_order(mlp, moments, recipe.prune_score, from_loss, mlp.width - cut.width)
     alone = cut_mlp(mlp, moments, order, cut.width, "none")
     chosen = stage.block.mlp = cut_mlp(mlp, moments, order, cut.width, recipe.compensate)
     kept = order[: cut.width].sort().values
-    return dataclasses.replace(
-        cut,
-        error_cut_alone=output_error(mlp.fc2, alone.fc2, kept, moments),
-        error=output_error(mlp.fc2, chosen.fc2, kept, moments),
-    )
+    error_cut_alone, error = output_errors(mlp.fc2, (alone.fc2, chosen.fc2), kept, moments)
+    return dataclasses.replace(cut, error_cut_alone=error_cut_alone, error=error)

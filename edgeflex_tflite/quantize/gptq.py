@@ -16,7 +16,7 @@ from edgeflex_tflite.side_by_side import each
 
 BLOCK = 64
 """Columns that are rounded between two updates of the whole matrix."""
-ROWS = 192
+ROWS = 640
 """Output channels, which do not depend on each other, that are rounded together."""
 RELATIVE_DAMPING = 0.01
 """Of the mean variance, on the diagonal of H (GPTQ, section 3.3)."""

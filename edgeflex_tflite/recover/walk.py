@@ -92,8 +92,14 @@ def walk(
         projections = partial(_projections, reference, block, wanted, stream)
         treat(Stage(block, index, ("attn.q", "attn.k", "attn.v"), projections))
         half_wanted = [reference.after_attention(x) for x in wanted]
-        treat(stage(("attn.proj",), partial(_contexts, block, stream, half_wanted)))
-        half = [block.after_attention(x) for x in stream]
+        contexts = [block.attn.context(x, x) for x in map(block.norm1, stream)]
+        attended = block.attn
+        treat(stage(("attn.proj",), partial(_contexts, attended.proj, contexts, stream, half_wanted)))
+        if block.attn is attended:
+            half = [x + attended.proj(context) for x, context in zip(stream, contexts, strict=True)]
+        else:
+            half = [block.after_attention(x) for x in stream]
+        del contexts
         neurons = partial(_neurons, reference, block, half_wanted, half)
         treat(stage(readers, neurons))
         wanted = [reference.after_mlp(x) for x in half_wanted]
@@ -109,10 +115,9 @@ def _projections(dense: Block, block: Block, wanted: Tokens, stream: Tokens) -> 
         yield seen(block.attn.v, block.norm1(x)), answers
 
 
-def _contexts(block: Block, stream: Tokens, wanted: Tokens) -> Batches:
-    for x, target in zip(stream, wanted, strict=True):
-        normed = block.norm1(x)
-        yield seen(block.attn.proj, block.attn.context(normed, normed)), (target - x,)
+def _contexts(proj: nn.Linear, contexts: Tokens, stream: Tokens, wanted: Tokens) -> Batches:
+    for context, x, target in zip(contexts, stream, wanted, strict=True):
+        yield seen(proj, context), (target - x,)
 
 
 def _neurons(dense: Block, block: Block, wanted: Tokens, stream: Tokens) -> Batches:
