@@ -188,8 +188,8 @@ def _make(run: Run, store: StageStore, version: str, budget: int | None = None, 
     if budget is not None:
         asked = dataclasses.replace(run, recipe=run.recipe.replace(memory_budget_mb=budget / MEGABYTE))
     planned = store.run("plan", partial(steps.plan_step, asked, measured))
-    pruned = store.run("prune", partial(steps.prune_step, run, planned))
-    scaled = store.run("quantize", partial(steps.quantize_step, run, pruned))
+    pruned = store.run("prune", partial(steps.prune_step, run, planned, store.kept("prune")))
+    scaled = store.run("quantize", partial(steps.quantize_step, run, pruned, store.kept("quantize")))
     lowered = store.run("lower", partial(steps.lower_step, run, scaled, version=version))
     store.run("evaluate_file", partial(steps.evaluate_file_step, run, lowered))
     return _Made.of(store.folder)

@@ -14,6 +14,7 @@ from torch import nn
 from edgeflex_tflite import files, serialize
 from edgeflex_tflite.artifacts import (
     AwqGroup,
+    BlockCut,
     MemoryCost,
     Merging,
     Metrics,
@@ -40,6 +41,7 @@ from edgeflex_tflite.prune.sweep import prune
 from edgeflex_tflite.quantize.awq import search
 from edgeflex_tflite.quantize.solve import per_token, round_weights
 from edgeflex_tflite.recipe import MEGABYTE
+from edgeflex_tflite.recover.kept import KeptBlocks
 from edgeflex_tflite.run import Run
 from edgeflex_tflite.targets import host
 from edgeflex_tflite.targets.config import Protocol, RuntimeConfig
@@ -90,18 +92,19 @@ def plan_step(run: Run, measured: Path | None, folder: Path) -> str:
     return f"{cut:.1%} of MLP neurons to cut{fewer_bits}, {plan.predicted_bytes / MEGABYTE:.2f} MB predicted"
 
 
-def prune_step(run: Run, planned: Path, folder: Path) -> str:
+def prune_step(run: Run, planned: Path, kept: Path, folder: Path) -> str:
     plan = files.read_json(planned / "plan.json", PrunePlan)
     model = run.dense
     if plan.is_cut:
         tokens, labels = run.calibration_tokens(augmented=True), run.calibration_labels(augmented=True)
-        model, plan = prune(run.dense, tokens, plan, run.recipe, run.console.progress, labels)
+        finished = KeptBlocks[BlockCut](kept, BlockCut)
+        model, plan = prune(run.dense, tokens, plan, run.recipe, run.console.progress, labels, finished)
     serialize.write_model(folder / "model.safetensors", model)
     files.write_json(folder / "plan.json", plan)
     return "nothing to cut" if model is run.dense else f"widths {min(plan.widths)} to {max(plan.widths)}"
 
 
-def quantize_step(run: Run, pruned: Path, folder: Path) -> str:
+def quantize_step(run: Run, pruned: Path, kept: Path, folder: Path) -> str:
     model = serialize.read_model(pruned / "model.safetensors", run.dense)
     plan = run.precisions.lowered(files.read_json(pruned / "plan.json", PrunePlan).dtypes)
     dtypes = {site: precision.dtype for site, precision in plan.weights.items()}
@@ -112,11 +115,13 @@ def quantize_step(run: Run, pruned: Path, folder: Path) -> str:
         tokens = embed(model, run.calibration_batches())
         dynamic = plan.activations == "dynamic"
         bits = {site: dtypes[site].bits for site in integer}
-        model, groups = search(model, tokens, bits, dynamic, run.recipe.awq_tokens, run.console.progress)
+        searched = KeptBlocks[list[AwqGroup]](kept / "awq", list[AwqGroup])
+        model, groups = search(model, tokens, bits, dynamic, run.recipe.awq_tokens, run.console.progress, searched)
     if integer:
         tokens = embed(model, run.calibration_batches())
         round_input = dict.fromkeys(integer, per_token) if plan.activations == "dynamic" else {}
-        model, sites = round_weights(model, tokens, dtypes, run.recipe, round_input, run.console.progress)
+        rounded = KeptBlocks[list[RoundedSite]](kept / "rounded", list[RoundedSite])
+        model, sites = round_weights(model, tokens, dtypes, run.recipe, round_input, run.console.progress, rounded)
     serialize.write_model(folder / "model.safetensors", model)
     files.write_json(folder / "precisions.json", plan)
     files.write_json(folder / "awq.json", groups, list[AwqGroup])

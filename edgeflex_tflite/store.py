@@ -81,8 +81,13 @@ class StageStore:
         record = StageRecord(name, time.monotonic() - start, None if memory is None else memory.peak_bytes, summary)
         files.write_json(said, record)
         unfinished.replace(done)
+        shutil.rmtree(self.kept(name), ignore_errors=True)
         self._note(record, resumed=False)
         return done
+
+    def kept(self, name: str) -> Path:
+        """A folder for what a stage of that name has finished of its work; gone when the stage is done."""
+        return self.folder / f"{name}.kept"
 
     def _note(self, record: StageRecord, resumed: bool) -> None:
         self.records.append(record)

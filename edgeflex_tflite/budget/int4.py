@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 
 from torch import nn
 
 from edgeflex_tflite.budget.probe import Rest
 from edgeflex_tflite.models.edge import Block
+from edgeflex_tflite.models.tensors import linear, twin
 from edgeflex_tflite.profiling.blocks import Tokens
-from edgeflex_tflite.prune.cut import linear
 from edgeflex_tflite.prune.statistics import HiddenMoments, Moments
 from edgeflex_tflite.quantize.gptq import gptq
 
@@ -47,7 +46,7 @@ def int4_costs(
         paths = present(block, group)
         moments = read[paths[0]]
         assert moments is not None
-        changed = copy.deepcopy(block)
+        changed = twin(block)
         for path in paths:
             changed.set_submodule(path, _in_int4(block.get_submodule(path), moments))
         costs[paths] = rest(changed, f"{INT4_NAMES[group]} INT4")

@@ -6,7 +6,6 @@ was not tried lies between what was as the error of the block's own output says.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import itertools
 import math
@@ -20,6 +19,7 @@ from edgeflex_tflite.budget.curves import BlockCurve, divergence_curve, relative
 from edgeflex_tflite.budget.int4 import INT4_GROUPS, int4_costs, present
 from edgeflex_tflite.budget.probe import Probe, Rest, with_attention, with_mlp
 from edgeflex_tflite.models.edge import Block, EdgeViT
+from edgeflex_tflite.models.tensors import frozen, twin
 from edgeflex_tflite.profiling.blocks import (
     Progress,
     Tokens,
@@ -246,10 +246,10 @@ def measure_int8(model: EdgeViT, batches: Iterable[Tensor], sites: Iterable[str]
     pixels = torch.cat(list(batches))[:images]
     probe = Probe(model(pixels))
     for site in sites:
-        changed = copy.deepcopy(model)
-        weight = changed.get_submodule(site).weight
-        assert isinstance(weight, nn.Parameter)
-        weight.copy_(round_weight(weight.flatten(1)).view_as(weight))
+        changed = twin(model)
+        layer = changed.get_submodule(site)
+        assert isinstance(layer, (nn.Linear, nn.Conv2d))
+        layer.weight = frozen(round_weight(layer.weight.flatten(1)).view_as(layer.weight))
         probe(changed(pixels), None, site)
     return probe.found
 

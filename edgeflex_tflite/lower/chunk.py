@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from edgeflex_tflite.artifacts import WHOLE, Chunks
 from edgeflex_tflite.lower.flatbuffer import CHUNK
 from edgeflex_tflite.models.edge import ALL_TOKENS, Attention, Block, EdgeViT, Mlp
-from edgeflex_tflite.prune.cut import linear, rows
+from edgeflex_tflite.models.tensors import linear
+from edgeflex_tflite.prune.cut import rows
 
 
 class ChunkedBlock(Block):

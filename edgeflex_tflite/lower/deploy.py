@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from edgeflex_tflite.artifacts import InputSpec
 from edgeflex_tflite.models.edge import EdgeViT
+from edgeflex_tflite.models.tensors import twin
 
 
 class DeployedViT(nn.Module):
@@ -20,7 +21,8 @@ class DeployedViT(nn.Module):
 
     def __init__(self, model: EdgeViT, spec: InputSpec) -> None:
         super().__init__()
-        self.model = copy.deepcopy(model)
+        self.model = twin(model)
+        self.model.patch_embed = copy.deepcopy(model.patch_embed)
         self.spec = spec
         fold_normalization_(self.model.patch_embed, spec)
 

@@ -21,7 +21,7 @@ from edgeflex_tflite.lower.export import export_float
 from edgeflex_tflite.lower.quantizer import quantize_file
 from edgeflex_tflite.memory import plan_arena, weights_bytes
 from edgeflex_tflite.models.edge import Block, Blocks, EdgeViT, Norm
-from edgeflex_tflite.prune.cut import resize_block
+from edgeflex_tflite.prune.cut import whole_shape, with_widths
 
 FLOAT_BYTES = BIAS_BYTES = ROW_SUM_BYTES = 4
 ARENA_ALIGNMENT_BYTES = 64
@@ -39,17 +39,6 @@ def memory_cost(path: Path) -> MemoryCost:
         index, name = plan.peak_op
         peak_op, site = f"{name} (operator {index})", flatbuffer.site_of_operator(flatbuffer.read(path), index)
     return MemoryCost(weights_bytes(path), plan.total_bytes, path.stat().st_size, peak_op, site)
-
-
-def with_widths(model: EdgeViT, shapes: Sequence[int | BlockShape]) -> EdgeViT:
-    """A copy whose blocks have the given MLP widths or shapes; of each kind of weights, the first ones stay."""
-    blocks = zip(model.blocks, shapes, strict=True)
-    return model.with_blocks(resize_block(block, _shape(block, shape)) for block, shape in blocks)
-
-
-def _shape(block: Block, shape: int | BlockShape) -> BlockShape:
-    """A number is the width of an MLP beside the block's own attention."""
-    return dataclasses.replace(block.shape, width=shape) if isinstance(shape, int) else shape
 
 
 def predict_memory(
@@ -118,7 +107,7 @@ def block_bytes(
         Bytes of weights, and bytes that stay in the arena from the start.
     """
     weights = kept = 0
-    pieces = linear_pieces(block.attn.proj.out_features, _shape(block, shape), chunks)
+    pieces = linear_pieces(block.attn.proj.out_features, whole_shape(block, shape), chunks)
     for name, module in block.named_modules():
         if isinstance(module, nn.Linear):
             dtype = Dtype.FP32 if plan is None else plan.weights[f"{prefix}.{name}"].dtype

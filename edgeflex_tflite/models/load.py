@@ -38,7 +38,8 @@ def load_model(
         img_size: in pixels, square; by default the model's own.
 
     Returns:
-        The model in float32 and evaluation mode.
+        The model in float32 and evaluation mode. Weights of a float32 safetensors file are the file's own pages, read
+        where they are needed.
 
     Raises:
         UserError: unknown name, not a VisionTransformer, no weights named, or a checkpoint that is missing, corrupt or
@@ -59,10 +60,12 @@ def load_model(
     classes = num_classes or _classes_of(weights)
     if classes:
         options["num_classes"] = classes
-    model = _create(name, pretrained or (is_demo and not checkpoint), options)
-    if weights is not None:
-        _load(model, weights, checkpoint or "")
-    return model.float().eval()
+    if weights is None:
+        return _create(name, pretrained or is_demo, options).float().eval()
+    with torch.device("meta"):
+        model = _create(name, False, options)
+    _load(model, weights, checkpoint or "")
+    return model.eval()
 
 
 def _check_name(name: str) -> None:
@@ -156,4 +159,4 @@ def _load(model: VisionTransformer, weights: dict[str, Tensor], checkpoint: str)
         raise UserError(
             f"checkpoint {checkpoint} does not fit the model: {found}; check --model, --num_classes and --img_size"
         )
-    model.load_state_dict(weights, strict=True)
+    model.load_state_dict(weights, strict=True, assign=True)

@@ -27,6 +27,7 @@ from edgeflex_tflite.models.edge import (
     Mlp,
     Norm,
 )
+from edgeflex_tflite.models.tensors import linear
 
 EXACTNESS_BOUND = 1e-4
 """Largest difference between the logits of timm's model and of the edge form, relative to the largest logit."""
@@ -50,7 +51,8 @@ def to_edge_form(model: nn.Module) -> EdgeViT:
         UserError: the model is not a VisionTransformer, or uses a part that has no edge form; the message names it.
     """
     _refuse_unsupported(model)
-    model = copy.deepcopy(model).float().eval()
+    if model.training or any(parameter.dtype != torch.float32 for parameter in model.parameters()):
+        model = copy.deepcopy(model).float().eval()
     with torch.no_grad():
         edge = _translate(model).eval()
         _centre_residual_stream(edge)
@@ -207,10 +209,7 @@ def _linear(linear: TimmModule) -> nn.Linear:
 
 
 def _new_linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
-    new = nn.Linear(weight.shape[1], weight.shape[0])
-    new.weight.copy_(weight)
-    new.bias.copy_(bias if bias is not None else torch.zeros(weight.shape[0]))
-    return new
+    return linear(weight.clone(), bias.clone() if bias is not None else torch.zeros(weight.shape[0]))
 
 
 def _split_linear(linear: TimmModule, parts: int) -> list[nn.Linear]:
@@ -237,8 +236,8 @@ def _fold_shift(norm: nn.Module, readers: list[nn.Linear]) -> None:
     """Move a LayerNorm's shift into the biases of all linears that read it: `W(x + beta) + b = Wx + (W beta + b)`."""
     if not isinstance(norm, Norm) or norm.bias is None:
         return
-    for linear in readers:
-        linear.bias.add_(linear.weight @ norm.bias)
+    for reader in readers:
+        reader.bias.add_(reader.weight @ norm.bias)
     norm.bias = None
 
 

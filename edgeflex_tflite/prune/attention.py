@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from edgeflex_tflite.artifacts import BlockShape
 from edgeflex_tflite.models.edge import Attention
-from edgeflex_tflite.prune.cut import cut_inputs, linear, rows
+from edgeflex_tflite.models.tensors import linear
+from edgeflex_tflite.prune.cut import cut_inputs, rows
 from edgeflex_tflite.prune.heads import channels_of, head_order
 from edgeflex_tflite.prune.query_key import ScoreMoments, query_key_maps
 from edgeflex_tflite.prune.statistics import HiddenMoments, Moments

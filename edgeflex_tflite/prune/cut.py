@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import torch
+import dataclasses
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from edgeflex_tflite.artifacts import BlockShape
-from edgeflex_tflite.models.edge import Attention, Block, Mlp
+from edgeflex_tflite.models.edge import Attention, Block, EdgeViT, Mlp
+from edgeflex_tflite.models.tensors import linear
 from edgeflex_tflite.prune.compensate import compensation
 from edgeflex_tflite.prune.statistics import HiddenMoments, Moments
 
@@ -50,6 +53,17 @@ def cut_inputs(reader: nn.Linear, moments: Moments, kept: Tensor, cut: Tensor, c
     return linear(smaller, bias)
 
 
+def with_widths(model: EdgeViT, shapes: Sequence[int | BlockShape]) -> EdgeViT:
+    """A copy whose blocks have the given MLP widths or shapes; of each kind of weights, the first ones stay."""
+    blocks = zip(model.blocks, shapes, strict=True)
+    return model.with_blocks(resize_block(block, whole_shape(block, shape)) for block, shape in blocks)
+
+
+def whole_shape(block: Block, shape: int | BlockShape) -> BlockShape:
+    """A number is the width of an MLP beside the block's own attention."""
+    return dataclasses.replace(block.shape, width=shape) if isinstance(shape, int) else shape
+
+
 def resize_block(block: Block, shape: BlockShape) -> Block:
     """A block of the given shape with the first weights of each kind: the right sizes to load saved ones into."""
     return Block(block.norm1, resize_attention(block.attn, shape), block.norm2, resize_mlp(block.mlp, shape.width))
@@ -59,9 +73,8 @@ def resize_mlp(mlp: Mlp, width: int) -> Mlp:
     """An MLP of the given width with the first neurons' weights."""
     if width == mlp.width:
         return mlp
-    first = torch.arange(width)
-    gate = rows(mlp.gate, first) if mlp.gate is not None else None
-    return Mlp(rows(mlp.fc1, first), mlp.act, linear(mlp.fc2.weight[:, first], mlp.fc2.bias), gate)
+    gate = rows(mlp.gate, slice(width)) if mlp.gate is not None else None
+    return Mlp(rows(mlp.fc1, slice(width)), mlp.act, linear(mlp.fc2.weight[:, :width], mlp.fc2.bias), gate)
 
 
 def resize_attention(attn: Attention, shape: BlockShape) -> Attention:
@@ -69,22 +82,12 @@ def resize_attention(attn: Attention, shape: BlockShape) -> Attention:
     if (shape.num_heads, shape.key_dim, shape.value_dim) == (attn.num_heads, attn.key_dim, attn.value_dim):
         return attn
     assert isinstance(attn.q, nn.Linear)
-    keys, values = torch.arange(shape.num_heads * shape.key_dim), torch.arange(shape.num_heads * shape.value_dim)
+    keys, values = slice(shape.num_heads * shape.key_dim), slice(shape.num_heads * shape.value_dim)
     proj = linear(attn.proj.weight[:, values], attn.proj.bias)
     q, k, v = rows(attn.q, keys), rows(attn.k, keys), rows(attn.v, values)
     return Attention(q, k, v, proj, shape.num_heads, attn.q_norm, attn.k_norm)
 
 
-def rows(source: nn.Linear, kept: Tensor) -> nn.Linear:
+def rows(source: nn.Linear, kept: Tensor | slice) -> nn.Linear:
     """The linear with the output channels `kept` alone."""
     return linear(source.weight[kept], source.bias[kept])
-
-
-def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
-    """A frozen linear of `weight [out, in]` and `bias [out]`, or without one, in the dtype that models have."""
-    new = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
-    with torch.no_grad():
-        new.weight.copy_(weight)
-        if bias is not None:
-            new.bias.copy_(bias)
-    return new.requires_grad_(False)

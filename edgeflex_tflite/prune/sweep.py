@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 
 from torch import Tensor
 
 from edgeflex_tflite.artifacts import BlockCut, PrunePlan
-from edgeflex_tflite.models.edge import EdgeViT
+from edgeflex_tflite.models.edge import Block, EdgeViT
+from edgeflex_tflite.models.tensors import twin
 from edgeflex_tflite.profiling.blocks import Progress, Tokens, no_progress
 from edgeflex_tflite.prune.attention import cut_contexts, cut_keys
 from edgeflex_tflite.prune.compensate import output_errors
@@ -16,6 +16,7 @@ from edgeflex_tflite.prune.cut import cut_mlp
 from edgeflex_tflite.prune.gradients import loss_scores
 from edgeflex_tflite.prune.score import keep_order
 from edgeflex_tflite.recipe import Recipe
+from edgeflex_tflite.recover.kept import KeptBlocks
 from edgeflex_tflite.recover.refit import refit_
 from edgeflex_tflite.recover.walk import Stage, walk
 
@@ -27,16 +28,17 @@ def prune(
     recipe: Recipe,
     progress: Progress = no_progress,
     labels: Tensor | None = None,
+    kept: KeptBlocks[BlockCut] | None = None,
 ) -> tuple[EdgeViT, PrunePlan]:
     """Cut every block to its planned width, front to back, on the outputs of the already cut blocks.
 
     With `recipe.refit`, every linear behind the first cut is also fitted to what the dense model answers. Scores that
-    need `labels` are those of the dense model.
+    need `labels` are those of the dense model. `kept` are blocks that a run before has cut.
 
     Returns:
         A new model, and the plan with each block's measured errors filled in.
     """
-    smaller = copy.deepcopy(model)
+    smaller, kept = twin(model), kept or KeptBlocks(None, BlockCut)
     cuts = list(plan.cuts)
     begun = False
     from_loss = loss_scores(model, tokens, labels, recipe.prune_score)
@@ -58,7 +60,19 @@ def prune(
             cuts[stage.index] = _cut_mlp_(stage, cut, recipe, from_loss[stage.index])
         begun = begun or stage.block.shape != before
 
-    walk(model, smaller, tokens, treat, progress, "prune blocks", recipe.read_weight)
+    def restore(index: int) -> Block | None:
+        nonlocal begun
+        found = kept.restore(index, smaller.blocks[index])
+        if found is None:
+            return None
+        block, cuts[index] = found
+        begun = begun or block.shape != model.blocks[index].shape
+        return block
+
+    def finished(index: int) -> None:
+        kept.keep(index, smaller.blocks[index], cuts[index])
+
+    walk(model, smaller, tokens, treat, progress, "prune blocks", recipe.read_weight, restore, finished)
     return smaller, dataclasses.replace(plan, cuts=tuple(cuts))
 
 

@@ -10,7 +10,6 @@ away from channels with large activations. `x / s` costs nothing where what make
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -20,9 +19,11 @@ from torch import Tensor, nn
 
 from edgeflex_tflite.artifacts import AwqGroup
 from edgeflex_tflite.models.edge import Block, EdgeViT, Norm
+from edgeflex_tflite.models.tensors import frozen, twin
 from edgeflex_tflite.profiling.blocks import Progress, Tokens, advance, no_progress, subset
 from edgeflex_tflite.profiling.streaming import StreamingStatistics
 from edgeflex_tflite.quantize.rounding import round_activation, round_weight
+from edgeflex_tflite.recover.kept import KeptBlocks
 from edgeflex_tflite.side_by_side import each
 
 GRID = 20
@@ -62,17 +63,16 @@ def fold_targets(block: Block) -> tuple[FoldTarget, ...]:
 
 
 def fold_(block: Block, target: FoldTarget, scale: Tensor) -> None:
-    """Apply a scale `[in_features]` in place; the block computes the same function."""
+    """Apply a scale `[in_features]` to a block, which computes the same function then."""
     source = block.get_submodule(target.source)
     assert isinstance(source, (Norm, nn.Linear))
-    with torch.no_grad():
-        source.weight.div_(scale if isinstance(source, Norm) else scale[:, None])
-        if source.bias is not None:
-            source.bias.div_(scale)
-        for name in target.readers:
-            reader = block.get_submodule(name)
-            assert isinstance(reader, nn.Linear)
-            reader.weight.mul_(scale)
+    source.weight = frozen(source.weight / (scale if isinstance(source, Norm) else scale[:, None]))
+    if source.bias is not None:
+        source.bias = frozen(source.bias / scale)
+    for name in target.readers:
+        reader = block.get_submodule(name)
+        assert isinstance(reader, nn.Linear)
+        reader.weight = frozen(reader.weight * scale)
 
 
 def scale_for(mean_abs: Tensor, alpha: float) -> Tensor:
@@ -137,7 +137,7 @@ def _error(
     alpha: float,
 ) -> float:
     """Mean squared error of `run` of the block, with one alpha at one target, over `inputs`."""
-    candidate = copy.deepcopy(block)
+    candidate = twin(block)
     fold_(candidate, target, scale_for(mean_abs, alpha))
     _simulate_(candidate, bits, dynamic)
     return _squared_error([run(candidate, x) for x in inputs], wanted)
@@ -150,18 +150,27 @@ def search(
     dynamic: bool,
     max_tokens: int,
     progress: Progress = no_progress,
+    kept: KeptBlocks[list[AwqGroup]] | None = None,
 ) -> tuple[EdgeViT, list[AwqGroup]]:
     """AWQ over the whole model, front to back.
+
+    Args:
+        kept: blocks that a run before has searched.
 
     Returns:
         A new model that computes the same function, with scales folded in, and what was chosen.
     """
-    model = copy.deepcopy(model)
+    model, kept = twin(model), kept or KeptBlocks(None, list[AwqGroup])
     tokens = subset(tokens, max(1, max_tokens // model.num_tokens))
     groups = []
     for index, block in enumerate(progress(model.blocks, "search AWQ scales")):
-        groups += search_block_(block, tokens, f"blocks.{index}", bits, dynamic)
-        tokens = advance(block, tokens)
+        if (found := kept.restore(index, block)) is not None:
+            model.blocks[index], chosen = found
+        else:
+            chosen = search_block_(block, tokens, f"blocks.{index}", bits, dynamic)
+            kept.keep(index, block, chosen)
+        groups += chosen
+        tokens = advance(model.blocks[index], tokens)
     return model, groups
 
 
@@ -188,7 +197,7 @@ def _simulate_(block: Block, bits: Mapping[str, int], dynamic: bool) -> None:
     for reader, count in bits.items():
         linear = block.get_submodule(reader)
         assert isinstance(linear, nn.Linear)
-        linear.weight.copy_(round_weight(linear.weight, count))
+        linear.weight = frozen(round_weight(linear.weight, count))
         linear.register_forward_pre_hook(hook)
 
 

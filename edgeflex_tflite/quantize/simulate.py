@@ -21,7 +21,7 @@ class RoundedLinear(nn.Linear):
 
     def plain(self) -> nn.Linear:
         """The linear alone, with the same parameters."""
-        linear = nn.Linear(self.in_features, self.out_features)
+        linear = nn.Linear(self.in_features, self.out_features, device="meta")
         linear.weight, linear.bias = self.weight, self.bias
         return linear
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from edgeflex_tflite.artifacts import Dtype, RoundedSite
-from edgeflex_tflite.models.edge import EdgeViT
+from edgeflex_tflite.models.edge import Block, EdgeViT
 from edgeflex_tflite.models.sites import weight_sites
+from edgeflex_tflite.models.tensors import frozen, twin
 from edgeflex_tflite.profiling.blocks import Progress, Tokens, no_progress
 from edgeflex_tflite.quantize.gptq import gptq
 from edgeflex_tflite.quantize.rounding import round_activation, round_weight
 from edgeflex_tflite.quantize.simulate import RoundedLinear, RoundInput
 from edgeflex_tflite.recipe import Recipe
+from edgeflex_tflite.recover.kept import KeptBlocks
 from edgeflex_tflite.recover.refit import RELATIVE_RIDGE
 from edgeflex_tflite.recover.walk import Stage, walk
 
@@ -27,6 +28,7 @@ def round_weights(
     recipe: Recipe,
     round_input: Mapping[str, RoundInput],
     progress: Progress = no_progress,
+    kept: KeptBlocks[list[RoundedSite]] | None = None,
 ) -> tuple[EdgeViT, list[RoundedSite]]:
     """Put every linear that becomes an integer on the grid that the file stores.
 
@@ -37,12 +39,13 @@ def round_weights(
         recipe: gives `rounding` (`gptq` or `nearest`) and `refit` (solve each linear, integer or not, for the float
             model's answer, given what it reads behind the layers that are rounded already).
         round_input: what the file does to the input of a site before it is multiplied.
+        kept: blocks that a run before has rounded.
 
     Returns:
         A new model whose integer linears hold values on their grid, in float; and what rounding costs at each of them.
         Linears outside of the blocks but the head, those of attention pooling, are rounded to the nearest.
     """
-    rounded = copy.deepcopy(model)
+    rounded, kept = twin(model), kept or KeptBlocks(None, list[RoundedSite])
     for site, linear in weight_sites(rounded).items():
         if isinstance(linear, nn.Linear) and site in round_input:
             rounded.set_submodule(site, RoundedLinear(linear, round_input[site]))
@@ -61,19 +64,28 @@ def round_weights(
                 hessian = inputs.covariance if recipe.refit else inputs.second  # the bias takes the mean, or nothing
                 chosen, cost = _round(best, hessian, dtypes[site].bits, recipe.rounding)
                 found.append(RoundedSite(site, dtypes[site], *cost))
-            with torch.no_grad():
-                linear.weight.copy_(chosen)
-                if recipe.refit:
-                    linear.bias.copy_(stage.regression.bias(chosen, reader))
+            linear.weight = frozen(chosen.float())
+            if recipe.refit:
+                linear.bias = frozen(stage.regression.bias(chosen, reader).float())
 
-    walk(model, rounded, tokens, treat, progress, "round weights")
+    def restore(index: int) -> Block | None:
+        before = kept.restore(index, rounded.blocks[index])
+        if before is None:
+            return None
+        block, sites = before
+        found.extend(sites)
+        return block
+
+    def finished(index: int) -> None:
+        kept.keep(index, rounded.blocks[index], [each for each in found if each.site.startswith(f"blocks.{index}.")])
+
+    walk(model, rounded, tokens, treat, progress, "round weights", restore=restore, finished=finished)
     solved = {each.site for each in found}
-    for site, linear in weight_sites(rounded).items():
-        if isinstance(linear, RoundedLinear):
-            rounded.set_submodule(site, linear.plain())
+    for site, module in weight_sites(rounded).items():
+        linear = module.plain() if isinstance(module, RoundedLinear) else module
+        rounded.set_submodule(site, linear)
         if isinstance(linear, nn.Linear) and dtypes[site].is_integer and site not in solved:
-            with torch.no_grad():
-                linear.weight.copy_(round_weight(linear.weight.double(), dtypes[site].bits))
+            linear.weight = frozen(round_weight(linear.weight.double(), dtypes[site].bits).float())
     return rounded, found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from edgeflex_tflite.prune.cut import linear
+from edgeflex_tflite.models.tensors import linear
 from edgeflex_tflite.recover.walk import Stage
 
 RELATIVE_RIDGE = 0.1

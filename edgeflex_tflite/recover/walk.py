@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeflex_tflite.models.edge import ALL_TOKENS, Block, EdgeViT
-from edgeflex_tflite.profiling.blocks import Progress, Tokens, no_progress
+from edgeflex_tflite.profiling.blocks import Progress, Tokens, advance, no_progress
 from edgeflex_tflite.quantize.simulate import seen
 from edgeflex_tflite.recover.regression import Regression
 
@@ -70,23 +70,31 @@ def walk(
     progress: Progress = no_progress,
     caption: str = "",
     read_weight: int = 1,
+    restore: Callable[[int], Block | None] = lambda index: None,
+    finished: Callable[[int], None] = lambda index: None,
 ) -> None:
     """Show `treat` every group of linears that read the same input, in order of execution.
 
     Args:
         dense: what to come near to; it is not changed.
-        model: a copy of it; `treat` changes it.
+        model: a twin of it; `treat` puts new modules and tensors into it.
         tokens: residual stream of the calibration images before the first block, the same for both.
         treat: changes the linears of a stage, or the whole attention or MLP that they belong to.
         progress, caption: of the blocks.
         read_weight: how often each token that the head reads counts, wherever a token's own answer is fitted: K and V
             serve all tokens alike.
+        restore: gives a block that was treated in a run before; it is taken as it is.
+        finished: is told of every block that has been treated now.
 
     Memory: two residual streams of the calibration images, and the moments of one linear.
     """
     wanted, stream = tokens, tokens
     for index, block in enumerate(progress(model.blocks, caption)):
         reference = dense.blocks[index]
+        if (before := restore(index)) is not None:
+            model.blocks[index] = before
+            wanted, stream = advance(reference, wanted), advance(before, stream)
+            continue
         readers = ("mlp.fc1",) if block.mlp.gate is None else ("mlp.fc1", "mlp.gate")
         stage = partial(Stage, block, index, reads=model.reads, read_weight=read_weight)
         projections = partial(_projections, reference, block, wanted, stream)
@@ -105,6 +113,7 @@ def walk(
         wanted = [reference.after_mlp(x) for x in half_wanted]
         treat(stage(("mlp.fc2",), partial(_hidden, block, half, wanted)))
         stream = [block.after_mlp(x) for x in half]
+        finished(index)
     treat(Stage(model, None, ("head",), partial(_features, dense, model, wanted, stream)))
 
 
