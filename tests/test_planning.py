@@ -119,7 +119,7 @@ def test_uniform_allocation_cuts_equal_shares_of_neurons_alone(share: float) -> 
 
 
 def test_uniform_allocation_cuts_the_same_share_of_blocks_of_other_widths() -> None:
-    from edgeflex_tflite.lower.predict import with_widths
+    from edgeflex_tflite.prune.cut import with_widths
 
     plan = plan_pruning(run_of(with_widths(edge(), (384, 192, 96)), prune_ratio=0.5, allocation="uniform"))
     shares = [cut.width / cut.dense_width for cut in plan.cuts]

@@ -163,8 +163,9 @@ class Bench:
         run, widths = self.run(cell), self.run(cell.pruned)
         check_budget_possible(run)
         planned = stages.run("plan", partial(self.plan, cell.pruned))
-        pruned = stages.run("prune", partial(steps.prune_step, widths, planned))
-        scaled = stages.run(f"quantize {cell.precision}", partial(steps.quantize_step, run, pruned))
+        pruned = stages.run("prune", partial(steps.prune_step, widths, planned, stages.kept("prune")))
+        quantize = f"quantize {cell.precision}"
+        scaled = stages.run(quantize, partial(steps.quantize_step, run, pruned, stages.kept(quantize)))
         lowered = stages.run(f"lower {cell.precision}", partial(steps.lower_step, run, scaled, version="comparison"))
         evaluated = stages.run(f"evaluate {cell.precision}", partial(steps.evaluate_file_step, run, lowered))
         return evaluated, files.read_json(lowered / "memory.json", MemoryCost)

@@ -15,10 +15,10 @@ from edgeflex_tflite import files, steps
 from edgeflex_tflite.artifacts import BlockShape, Dtype, InputSpec, PrunePlan
 from edgeflex_tflite.lower.export import export_float
 from edgeflex_tflite.lower.fit import fit_arena
-from edgeflex_tflite.lower.predict import with_widths
 from edgeflex_tflite.lower.quantizer import quantize_file
 from edgeflex_tflite.models.sites import compute_sites, weight_sites
 from edgeflex_tflite.pipeline import deterministic
+from edgeflex_tflite.prune.cut import with_widths
 from edgeflex_tflite.quantize.plan import plan_precision
 from edgeflex_tflite.recipe import MEGABYTE, Recipe
 from edgeflex_tflite.run import Run
@@ -71,8 +71,8 @@ def trained(run: Run, recipe: Recipe, folder: Path) -> Path:
     store.open({"recipe": recipe.sha256}, resume=True)
     with deterministic(recipe.seed, run.threads):
         planned = store.run("plan", partial(steps.plan_step, run, None))
-        pruned = store.run("prune", partial(steps.prune_step, run, planned))
-        scaled = store.run("quantize", partial(steps.quantize_step, run, pruned))
+        pruned = store.run("prune", partial(steps.prune_step, run, planned, store.kept("prune")))
+        scaled = store.run("quantize", partial(steps.quantize_step, run, pruned, store.kept("quantize")))
         lowered = store.run("lower", partial(steps.lower_step, run, scaled, version="comparison"))
     return lowered / "model.tflite"
 

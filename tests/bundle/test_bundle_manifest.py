@@ -9,9 +9,8 @@ import torch
 from edgeflex_tflite import serialize
 from edgeflex_tflite.artifacts import BlockShape
 from edgeflex_tflite.bundle.manifest import PACKAGES, versions
-from edgeflex_tflite.lower.predict import with_widths
 from edgeflex_tflite.models.translate import to_edge_form
-from edgeflex_tflite.prune.cut import resize_mlp
+from edgeflex_tflite.prune.cut import resize_mlp, with_widths
 from tests.conftest import random_vit
 
 

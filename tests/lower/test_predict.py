@@ -15,11 +15,11 @@ from edgeflex_tflite.lower.predict import (
     block_bytes,
     memory_cost,
     predict_memory,
-    with_widths,
 )
 from edgeflex_tflite.lower.quantizer import quantize_file
 from edgeflex_tflite.models.edge import EdgeViT
 from edgeflex_tflite.models.translate import to_edge_form
+from edgeflex_tflite.prune.cut import with_widths
 from tests.conftest import random_vit
 from tests.lower.conftest import SPEC, plan_for
 
