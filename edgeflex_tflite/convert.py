@@ -117,7 +117,8 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
         console=console,
     )
     size = bundle.model.stat().st_size
-    console.line(f"\n{bundle.model}: {size:,} bytes. What it costs and knows: {bundle.folder / 'report.md'}")
+    console.line(f"\n{bundle.summary}")
+    console.line(f"{bundle.model}: {size:,} bytes. What it costs and knows: {bundle.folder / 'report.html'}")
 
 
 def _check_flags(values: flags.FlagValues) -> None:
