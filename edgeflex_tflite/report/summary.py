@@ -25,14 +25,14 @@ class Reached(NamedTuple):
 
 def reached(found: Findings) -> list[Reached]:
     """Accuracy and bytes against the model as it came, time and process against its FP32 graph in the same turn."""
-    metrics = found.metrics
+    metrics, dense = found.metrics, found.metrics.dense_memory
     before, now = _float_and_file(found)
     return [
         Reached("top-1 %", f"{metrics.dense.top1.percent:.2f}", percent(metrics.file.top1)),
-        Reached("weights + planned arena, MB", mb(metrics.dense_memory.total_bytes), mb(metrics.memory.total_bytes)),
-        Reached("file, MB", mb(metrics.dense_memory.file_bytes), mb(metrics.memory.file_bytes)),
-        Reached("median latency here, ms", _median(before), _median(now)),
-        Reached("process peak here, MB", _peak(before), _peak(now)),
+        Reached("weights + planned arena, MB", _predicted(dense.total_bytes), mb(metrics.memory.total_bytes)),
+        Reached("file, MB", _predicted(dense.file_bytes), mb(metrics.memory.file_bytes)),
+        Reached("median latency here, ms", _unquantized(_median(before)), _median(now)),
+        Reached("process peak here, MB", _unquantized(_peak(before)), _peak(now)),
     ]
 
 
@@ -51,6 +51,14 @@ def _float_and_file(found: Findings) -> tuple[Measurement | None, Measurement | 
     files = [m for m in measured if m.sha256 == found.analysis.sha256]
     others = [m for m in measured if m.sha256 != found.analysis.sha256]
     return others[0] if others else None, files[0] if files else None
+
+
+def _predicted(count: int) -> str:
+    return f"{mb(count)} (predicted)"
+
+
+def _unquantized(figure: str) -> str:
+    return figure if figure == BLANK else f"{figure} (the same, not quantized)"
 
 
 def _median(m: Measurement | None) -> str:

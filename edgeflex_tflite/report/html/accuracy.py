@@ -45,6 +45,7 @@ def changes_map(found: Changes, labels: Sequence[str]) -> graph_objects.Figure:
         y=[labels[label] for label in found.labels],
         z=found.counts,
         zmid=0,
+        autocolorscale=True,
         text=[[f"{count:+d}" if count else "" for count in row] for row in found.counts],
         texttemplate="%{text}",
         xgap=2,

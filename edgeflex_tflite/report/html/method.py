@@ -94,6 +94,7 @@ def sensitivity_map(plan: PrunePlan) -> graph_objects.Figure:
         x=columns,
         y=rows,
         z=logarithms,
+        autocolorscale=True,
         customdata=values,
         hovertemplate="block %{x}, %{y}<br>%{customdata:.2e} nats<extra></extra>",
         colorbar={"tickvals": list(ticks), "ticktext": [f"1e{tick}" for tick in ticks], "thickness": 14},
