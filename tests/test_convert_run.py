@@ -44,7 +44,7 @@ BUDGET_MB = 0.80
 FLAGS = (*QUICK, f"--memory_budget_mb={BUDGET_MB}")
 BUNDLE = {
     "model.tflite", "recipe.json", "manifest.json", "metrics.json", "labels.txt", "preprocessing.json", "report.md",
-    "stages.json", "golden/image.png", "golden/input.npy", "golden/output.npy",
+    "report.html", "summary.txt", "stages.json", "golden/image.png", "golden/input.npy", "golden/output.npy",
 }  # fmt: skip
 STAGES_BEFORE_KILL = ("profile", "plan", "prune")
 PATIENCE_SECONDS = 300
@@ -175,7 +175,8 @@ def test_a_bundle_has_exactly_its_files(whole: Finished) -> None:
 
 def test_a_finished_run_leaves_only_the_bundle(whole: Finished) -> None:
     assert not whole.folder.with_name("whole.partial").exists()
-    assert f"{whole.folder / 'report.md'}" in whole.outcome.out
+    assert f"{whole.folder / 'report.html'}" in whole.outcome.out
+    assert (whole.folder / "summary.txt").read_text() in whole.outcome.out
     assert "resumed" not in whole.outcome.out
 
 

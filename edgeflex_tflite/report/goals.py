@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple
 
 from edgeflex_tflite.artifacts import Metrics, PrunePlan
@@ -63,7 +64,6 @@ def share_cut(plan: PrunePlan) -> float:
 
 
 def _precision(found: Findings) -> Goal:
-    weights = found.precisions.weights.values()
-    counted = {dtype: sum(each.dtype is dtype for each in weights) for dtype in {each.dtype: None for each in weights}}
-    reached = ", ".join(f"{count} sites {dtype.value}" for dtype, count in counted.items())
-    return Goal("precision", found.recipe.precision, reached)
+    counted = Counter(each.dtype for each in found.precisions.weights.values())
+    kinds = ", ".join(f"{count} {dtype.value}" for dtype, count in counted.items())
+    return Goal("precision", found.recipe.precision, f"linears: {kinds}")
