@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
-COLORS = 128
+COLORS = 256
 """Of a picture's palette; pages have few, and the files stay small."""
+MARGIN = 12
+"""Pixels above what a picture begins with."""
 DESK: dict[str, Any] = {"viewport": {"width": 1200, "height": 900}}
 PHONE: dict[str, Any] = {
     "viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True
@@ -58,7 +60,8 @@ def take(browser: Browser, url: str, shot: Shot, folder: Path) -> Path:
         place = seen.page.locator(shot.start).first.bounding_box()
         if place is None:
             raise ValueError(f"{url} shows no {shot.start}")
-        clip = {"x": 0, "y": place["y"], "width": shot.context["viewport"]["width"], "height": shot.height}
+        top = max(place["y"] - MARGIN, 0)
+        clip = {"x": 0, "y": top, "width": shot.context["viewport"]["width"], "height": shot.height}
         content = seen.page.screenshot(full_page=True, clip=clip)
     path = folder / f"{shot.name}.png"
     Image.open(io.BytesIO(content)).convert("RGB").quantize(COLORS).save(path, optimize=True)

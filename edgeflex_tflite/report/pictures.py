@@ -32,7 +32,7 @@ class Picture:
 
 
 def pictures(evaluation: EvaluationSet, confusion: Confusion) -> tuple[Picture, ...]:
-    """Of the classes that got worse, the worst first."""
+    """Of the classes that lost most, the worst first."""
     flips = chosen(confusion)
     if not flips:
         return ()
@@ -45,11 +45,10 @@ def pictures(evaluation: EvaluationSet, confusion: Confusion) -> tuple[Picture, 
 
 
 def chosen(confusion: Confusion) -> Sequence[Flip]:
-    """The first flips of each of the worst classes."""
+    """The first flips of each of the first classes."""
+    classes = list(dict.fromkeys(flip.label for flip in confusion.flips))[:MOST_CLASSES]
     return [
-        flip
-        for worse in confusion.worse[:MOST_CLASSES]
-        for flip in [flip for flip in confusion.flips if flip.label == worse.label][:MOST_A_CLASS]
+        flip for label in classes for flip in [flip for flip in confusion.flips if flip.label == label][:MOST_A_CLASS]
     ]
 
 

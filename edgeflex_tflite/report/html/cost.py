@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -35,11 +36,12 @@ def memory_plot(metrics: Metrics) -> graph_objects.Figure:
         )
         for name, values in parts.items()
     ]
-    drawn = figure(*bars, x="MB of 1,000,000 bytes", barmode="stack", height=230, yaxis_autorange="reversed")
-    if metrics.memory_budget_bytes is not None:
-        drawn.add_vline(
-            x=metrics.memory_budget_bytes / MEGABYTE, line={"dash": "dot", "width": 1}, annotation_text="budget"
-        )
+    budget, title = metrics.memory_budget_bytes, "MB of 1,000,000 bytes"
+    if budget is not None:
+        title += f"; dotted: the budget of {budget / MEGABYTE:.2f}"
+    drawn = figure(*bars, x=title, barmode="stack", height=230, yaxis_autorange="reversed")
+    if budget is not None:
+        drawn.add_vline(x=budget / MEGABYTE, line={"dash": "dot", "width": 2})
     return drawn
 
 
@@ -57,7 +59,15 @@ def latency_plot(found: Mapping[str, Distribution]) -> graph_objects.Figure:
         )
         for name, each in found.items()
     ]
-    return figure(*lines, x="ms, one inference", y="% of inferences", xaxis_type="log", xaxis_dtick="D2")
+    drawn = figure(*lines, x="ms, one inference", y="% of inferences", xaxis_type="log")
+    ticks = _ticks([edge for each in found.values() for edge in (each.edges_ms[0], each.edges_ms[-1])])
+    return drawn.update_xaxes(tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
+
+
+def _ticks(values: Sequence[float]) -> list[float]:
+    """1, 2 and 5 of every power of ten between the values."""
+    powers = range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))))
+    return [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
 
 
 def placement_plot(graph: GraphAnalysis) -> graph_objects.Figure:
