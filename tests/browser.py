@@ -44,6 +44,17 @@ class Opened:
     requests: list[str]
 
 
+MARKS = """plots => {
+  const marks = ".scatterlayer .point, .scatterlayer .js-line, .barlayer .point path[d], .heatmaplayer image";
+  return Object.fromEntries(plots.map(plot => [plot.getAttribute("aria-label"), plot.querySelectorAll(marks).length]));
+}"""
+
+
+def marks_of_plots(page: Page) -> dict[str, int]:
+    """How many points, lines, bars and maps each of plotly's plots has, by its label."""
+    return page.eval_on_selector_all(".plot", MARKS)
+
+
 @contextlib.contextmanager
 def opened(browser: Browser, url: str, **context: Any) -> Iterator[Opened]:
     """A page, loaded in a fresh context of these options, such as `color_scheme` and `viewport`."""

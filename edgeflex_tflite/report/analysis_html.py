@@ -31,16 +31,20 @@ def analysis_html(analyses: Sequence[Analysis]) -> str:
 
 def _file(a: Analysis, name: str) -> dict[str, Any]:
     plan = a.main.arena
-    left_out = max(sum(not one.persistent for one in plan.allocations) - _MOST_BOXES, 0)
     return {
         "name": name,
         "surprises": [(s.kind, s.text) for s in a.surprises],
         "plot": arena_map(plan, a.main.op_names) if plan.timeline_bytes else None,
-        "left_out": left_out,
+        "left_out": boxes_left_out(plan),
         "text": full_text(a),
         "op_headers": HEADERS,
         "ops": [(graph.name or str(graph.index), op_rows(a, graph)) for graph in a.graphs],
     }
+
+
+def boxes_left_out(plan: ArenaPlan) -> int:
+    """How many buffers, the smallest, `arena_map` does not draw."""
+    return max(sum(not one.persistent for one in plan.allocations) - _MOST_BOXES, 0)
 
 
 def arena_map(plan: ArenaPlan, op_names: Sequence[str]) -> graph_objects.Figure:

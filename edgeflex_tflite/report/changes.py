@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from edgeflex_tflite.artifacts import Confusion
-
-MOST_ROWS = 10
+from edgeflex_tflite.report.tables import MOST_CLASSES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Changes:
 
 def changes(confusion: Confusion) -> Changes:
     """Of the worst classes."""
-    labels = tuple(each.label for each in confusion.worse[:MOST_ROWS])
+    labels = tuple(each.label for each in confusion.worse[:MOST_CLASSES])
     changed = {(each.label, each.answer): each.file - each.dense for each in confusion.changed if each.label in labels}
     answers = tuple(sorted({answer for _, answer in changed}))
     counts = tuple(tuple(changed.get((label, answer), 0) for answer in answers) for label in labels)

@@ -43,6 +43,7 @@ class Findings:
         evaluated_on: name of the evaluation images' source.
         shapes: of the dense model's blocks.
         tokens: that enter each block of the file.
+        metrics, confusion, profile, plan: as the stages found them.
         precisions: of every site of the file.
         groups: AWQ's.
         sites: linears that were rounded.

@@ -16,7 +16,7 @@ from edgeflex_tflite.artifacts import (
     share_taken_off,
 )
 from edgeflex_tflite.report.plan import chunks_text
-from edgeflex_tflite.report.tables import mb
+from edgeflex_tflite.report.tables import MOST_CLASSES, mb
 
 NOT_BENCHMARKED = "Latency and process memory: not measured (`--nobenchmark`)."
 THREE_FIGURES = (
@@ -126,7 +126,9 @@ def parity_text(parity: Parity) -> str:
 
 
 def flips_text(confusion: Confusion) -> str:
+    worse = len(confusion.worse)
+    shown = f"; the {MOST_CLASSES} worst are shown" if worse > MOST_CLASSES else ""
     return (
         f"{len(confusion.flips)} images flipped from right to wrong and {confusion.won} from wrong to right; "
-        f"{len(confusion.worse)} of {len(confusion.classes)} classes got worse."
+        f"{worse} of {len(confusion.classes)} classes got worse{shown}."
     )

@@ -23,6 +23,8 @@ from edgeflex_tflite.report.plan import precision_rows
 
 BLANK = "-"
 OUTLIER_SITES = 5
+MOST_CLASSES = 10
+"""That got worse and are told one by one."""
 
 
 class Table(NamedTuple):
@@ -128,10 +130,10 @@ def outlier_table(profile: ActivationProfile) -> Table:
 
 
 def classes_table(confusion: Confusion, labels: Sequence[str]) -> Table:
-    """The classes that got worse."""
+    """The classes that got worse most."""
     rows = [
         (labels[each.label], str(each.images), str(each.dense), str(each.file), str(each.lost))
-        for each in confusion.worse
+        for each in confusion.worse[:MOST_CLASSES]
     ]
     return Table(("class", "images", "right before", "right now", "lost"), rows)
 

@@ -15,7 +15,7 @@ from edgeflex_tflite.report.findings import Findings
 from edgeflex_tflite.report.html.accuracy import changes_map
 from edgeflex_tflite.report.html.method import precision_map, sensitivity_map, shapes_plot
 from edgeflex_tflite.report.html.report import report_html
-from tests.browser import opened
+from tests.browser import marks_of_plots, opened
 from tests.report.findings import findings, plan, precisions, small_file
 
 if TYPE_CHECKING:
@@ -48,10 +48,6 @@ PLOTS = {
     "Seconds of each stage": 2,
 }
 """How many marks each plot has at least; a map of squares is one image."""
-MARKS = """plots => {
-  const marks = ".scatterlayer .point, .scatterlayer .js-line, .barlayer .point path[d], .heatmaplayer image";
-  return Object.fromEntries(plots.map(plot => [plot.getAttribute("aria-label"), plot.querySelectorAll(marks).length]));
-}"""
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 
 
@@ -74,7 +70,7 @@ def headings(page: Page) -> list[str]:
 def test_a_browser_draws_every_plot_and_asks_for_nothing(browser: Browser, url: str) -> None:
     with opened(browser, url) as seen:
         assert headings(seen.page) == SECTIONS
-        marks = seen.page.eval_on_selector_all(".plot", MARKS)
+        marks = marks_of_plots(seen.page)
         assert marks.keys() == PLOTS.keys()
         assert {label: count for label, count in marks.items() if count < PLOTS[label]} == {}
         assert seen.page.locator(".images img").count() == 4
@@ -134,7 +130,7 @@ def test_a_page_that_is_too_wide_complains_or_loads_is_seen(browser: Browser, tm
         assert seen.page.evaluate("document.documentElement.scrollWidth") >= 900
         assert any("nothing is not defined" in complaint for complaint in seen.complaints)
         assert [Path(request).name for request in seen.requests] == ["bad.html", "other.png"]
-        assert seen.page.eval_on_selector_all(".plot", MARKS) == {"null": 0}
+        assert marks_of_plots(seen.page) == {"null": 0}
 
 
 def test_names_cannot_become_part_of_the_page(browser: Browser, found: Findings, tmp_path: Path) -> None:
@@ -159,7 +155,7 @@ def test_what_was_not_measured_is_said_and_not_drawn(browser: Browser, found: Fi
     )
     (tmp_path / "little.html").write_text(report_html(little))
     with opened(browser, (tmp_path / "little.html").as_uri()) as seen:
-        marks = seen.page.eval_on_selector_all(".plot", MARKS)
+        marks = marks_of_plots(seen.page)
         missing = {"Wrong answers gained and lost, by class", "Distribution of latencies"}
         missing |= {"Divergence of the logits for each single change", "Error of each MLP, planned and measured"}
         assert marks.keys() == PLOTS.keys() - missing

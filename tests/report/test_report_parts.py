@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from edgeflex_tflite import Preprocessing, Recipe
-from edgeflex_tflite.artifacts import Confusion, Merging, NotMeasured
+from edgeflex_tflite.artifacts import ClassHits, Confused, Confusion, Merging, NotMeasured
 from edgeflex_tflite.data import EvaluationSet, open_source
 from edgeflex_tflite.data.content import content_hash
 from edgeflex_tflite.report import pictures as pictures_module
@@ -22,7 +22,9 @@ from edgeflex_tflite.report.findings import Findings
 from edgeflex_tflite.report.footprint import footprint_table, footprints
 from edgeflex_tflite.report.goals import goals
 from edgeflex_tflite.report.pictures import chosen, pictures
+from edgeflex_tflite.report.sentences import flips_text
 from edgeflex_tflite.report.summary import reached, summary_text
+from edgeflex_tflite.report.tables import classes_table
 from edgeflex_tflite.report.warnings import WIDE_POINTS, warnings
 from edgeflex_tflite.verify.confusion import confusion
 from tests.report.findings import DENSE, FILE, LABELS, findings, metrics, results, small_file
@@ -160,3 +162,12 @@ def test_pictures_show_the_images_that_the_model_saw(confused: Confusion) -> Non
 
 def test_no_class_got_worse_no_pictures(tmp_path: Path) -> None:
     assert pictures(None, confusion(DENSE, DENSE, LABELS)) == ()  # type: ignore[arg-type]
+
+
+def test_of_many_classes_the_worst_are_told(found: Findings) -> None:
+    classes = tuple(ClassHits(label, 20, 20, label) for label in range(20))
+    many = Confusion(classes, (Confused(0, 1, 0, 20), Confused(15, 1, 0, 5)), (), 0)
+    assert [row[0] for row in classes_table(many, [str(label) for label in range(20)]).rows] == list("0123456789")
+    assert changes(many).labels == tuple(range(10))
+    assert changes(many).counts[0] == (20,)
+    assert "20 of 20 classes got worse; the 10 worst are shown." in flips_text(many)

@@ -8,11 +8,8 @@ from plotly import graph_objects
 
 from edgeflex_tflite.artifacts import Metrics
 from edgeflex_tflite.report.changes import Changes
-from edgeflex_tflite.report.html.page import figure
+from edgeflex_tflite.report.html.page import figure, rows_pixels
 from edgeflex_tflite.report.tables import ladder
-
-ROW_PIXELS = 34
-EDGE_PIXELS = 110
 
 
 def ladder_plot(metrics: Metrics) -> graph_objects.Figure:
@@ -35,7 +32,7 @@ def ladder_plot(metrics: Metrics) -> graph_objects.Figure:
             "%{customdata[2]:,} of %{customdata[3]:,} images<extra></extra>"
         ),
     )
-    return figure(points, x="top-1 %", height=EDGE_PIXELS + ROW_PIXELS * len(names), yaxis_autorange="reversed")
+    return figure(points, x="top-1 %", height=rows_pixels(len(names)), yaxis_autorange="reversed")
 
 
 def changes_map(found: Changes, labels: Sequence[str]) -> graph_objects.Figure:
@@ -53,5 +50,5 @@ def changes_map(found: Changes, labels: Sequence[str]) -> graph_objects.Figure:
         showscale=False,
         hovertemplate="%{y} taken for %{x}: %{z:+d} images<extra></extra>",
     )
-    drawn = figure(cells, x="taken for", y="class", height=EDGE_PIXELS + ROW_PIXELS * len(found.labels))
+    drawn = figure(cells, x="taken for", y="class", height=rows_pixels(len(found.labels)))
     return drawn.update_layout(yaxis_autorange="reversed").update_xaxes(type="category").update_yaxes(type="category")

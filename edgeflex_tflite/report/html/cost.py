@@ -13,10 +13,7 @@ from edgeflex_tflite.analysis.kernels import Kernel
 from edgeflex_tflite.artifacts import Metrics, StageRecord
 from edgeflex_tflite.recipe import MEGABYTE
 from edgeflex_tflite.report.distribution import Distribution
-from edgeflex_tflite.report.html.accuracy import EDGE_PIXELS
-from edgeflex_tflite.report.html.page import figure
-
-ROW_PIXELS = 26
+from edgeflex_tflite.report.html.page import figure, rows_pixels
 
 
 def memory_plot(metrics: Metrics) -> graph_objects.Figure:
@@ -85,7 +82,7 @@ def placement_plot(graph: GraphAnalysis) -> graph_objects.Figure:
         for kernel in Kernel
         if kernel in graph.placement.counts
     ]
-    height = EDGE_PIXELS + ROW_PIXELS * len(types)
+    height = rows_pixels(len(types))
     return figure(*bars, x="ops", barmode="stack", height=height, yaxis_autorange="reversed", showlegend=True)
 
 
@@ -98,4 +95,4 @@ def stages_plot(stages: Sequence[StageRecord]) -> graph_objects.Figure:
         customdata=[stage.summary for stage in stages],
         hovertemplate="%{y}: %{x:.1f} s<br>%{customdata}<extra></extra>",
     )
-    return figure(bars, x="seconds", height=EDGE_PIXELS + ROW_PIXELS * len(stages), yaxis_autorange="reversed")
+    return figure(bars, x="seconds", height=rows_pixels(len(stages)), yaxis_autorange="reversed")

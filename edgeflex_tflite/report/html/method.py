@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from plotly import graph_objects
 
 from edgeflex_tflite.artifacts import BlockShape, Dtype, PrecisionPlan, PrunePlan
-from edgeflex_tflite.report.html.accuracy import EDGE_PIXELS
-from edgeflex_tflite.report.html.page import figure
+from edgeflex_tflite.report.html.page import figure, rows_pixels
 from edgeflex_tflite.report.tables import block_name
 
-ROW_PIXELS = 26
 PARTS = {"width": "MLP neurons", "num_heads": "heads", "key_dim": "key channels", "value_dim": "value channels"}
 COLORS = {
     Dtype.FP32: "#8a94a0",
@@ -66,7 +64,7 @@ def precision_map(plan: PrecisionPlan) -> graph_objects.Figure:
         xgap=2,
         ygap=2,
     )
-    drawn = figure(squares, x="block", height=EDGE_PIXELS + ROW_PIXELS * len(rows), yaxis_autorange="reversed")
+    drawn = figure(squares, x="block", height=rows_pixels(len(rows)), yaxis_autorange="reversed")
     return drawn.update_xaxes(type="category", showgrid=False).update_yaxes(showgrid=False)
 
 
@@ -101,7 +99,7 @@ def sensitivity_map(plan: PrunePlan) -> graph_objects.Figure:
         xgap=1,
         ygap=1,
     )
-    drawn = figure(squares, x="block", height=EDGE_PIXELS + ROW_PIXELS * len(rows), yaxis_autorange="reversed")
+    drawn = figure(squares, x="block", height=rows_pixels(len(rows)), yaxis_autorange="reversed")
     return drawn.update_xaxes(type="category", showgrid=False).update_yaxes(showgrid=False)
 
 

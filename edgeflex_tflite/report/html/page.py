@@ -22,6 +22,11 @@ def render(template: str, **values: Any) -> str:
     return environment.get_template(template).render(plotly=get_plotlyjs(), **values)
 
 
+def rows_pixels(rows: int) -> int:
+    """Height of a plot that has so many rows."""
+    return 110 + 28 * rows
+
+
 def figure(*traces: Any, x: str = "", y: str = "", height: int = 380, **layout: Any) -> graph_objects.Figure:
     """A plot without colours of its own: those, light or dark, are given in `page.js`, one to a trace in order.
 

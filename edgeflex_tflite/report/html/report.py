@@ -7,7 +7,7 @@ from typing import Any
 
 from edgeflex_tflite.report import sentences, tables
 from edgeflex_tflite.report.analysis import placement_line, placement_reasons
-from edgeflex_tflite.report.analysis_html import arena_map
+from edgeflex_tflite.report.analysis_html import arena_map, boxes_left_out
 from edgeflex_tflite.report.benchmark import benchmark_text, measurement_names
 from edgeflex_tflite.report.changes import changes
 from edgeflex_tflite.report.distribution import distributions
@@ -89,6 +89,7 @@ def _memory(found: Findings) -> dict[str, Any]:
         "table": table,
         "reasons": reasons,
         "arena": arena_map(graph.arena, graph.op_names),
+        "left_out": boxes_left_out(graph.arena),
         "peak": f"{found.metrics.memory.peak_op} {found.metrics.memory.peak_site}".rstrip(),
     }
 
