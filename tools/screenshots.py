@@ -49,7 +49,7 @@ class Shot:
 
 REPORT = (
     Shot("report-light", {**DESK, "color_scheme": "light"}, 1900),
-    Shot("report-dark", {**DESK, "color_scheme": "dark"}, 1900, "h2:text-is('Memory')"),
+    Shot("report-dark", {**DESK, "color_scheme": "dark"}, 1900, "h2:text-is('Classes that got worse')"),
     Shot("report-phone", {**PHONE, "color_scheme": "light"}, 1600, "h2:text-is('What it still knows')"),
 )
 

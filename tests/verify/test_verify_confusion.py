@@ -18,9 +18,10 @@ def logits(named: list[int], classes: int = 4) -> np.ndarray:
 
 
 def test_a_case_by_hand() -> None:
-    labels = np.array([0, 0, 0, 1, 1, 2])
-    found = confusion(logits([0, 0, 1, 1, 1, 0]), logits([0, 1, 1, 2, 1, 2]), labels)
-    assert found.classes == (ClassHits(0, 3, 2, 1), ClassHits(1, 2, 2, 1), ClassHits(2, 1, 0, 1))
+    """The last two images of class 2 trade their wrong answers, which changes no count."""
+    labels = np.array([0, 0, 0, 1, 1, 2, 2, 2])
+    found = confusion(logits([0, 0, 1, 1, 1, 0, 1, 3]), logits([0, 1, 1, 2, 1, 2, 3, 1]), labels)
+    assert found.classes == (ClassHits(0, 3, 2, 1), ClassHits(1, 2, 2, 1), ClassHits(2, 3, 0, 1))
     assert found.changed == (Confused(0, 1, 1, 2), Confused(1, 2, 0, 1), Confused(2, 0, 1, 0))
     assert [(flip.position, flip.label, flip.answer) for flip in found.flips] == [(1, 0, 1), (3, 1, 2)]
     assert found.won == 1
