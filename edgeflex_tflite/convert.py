@@ -46,6 +46,7 @@ def define_flags(values: flags.FlagValues) -> None:
     switch("benchmark", True, "Measure latency and memory of the file on this machine, for the report.")
     switch("weight_cache", False, "Measure too what XNNPACK's weight cache saves at later starts.")
     switch("overwrite", False, "Replace an output folder that is there, and drop an unfinished run.")
+    switch("visualize", False, "Open the written file in Model Explorer, where that is installed, until Ctrl-C.")
     switch("dry_run", False, "Print the plan (widths, predicted bytes, time and RAM needed) and stop.")
 
 
@@ -117,7 +118,12 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
         console=console,
     )
     size = bundle.model.stat().st_size
-    console.line(f"\n{bundle.model}: {size:,} bytes. What it costs and knows: {bundle.folder / 'report.md'}")
+    console.line(f"\n{bundle.summary}")
+    console.line(f"{bundle.model}: {size:,} bytes. What it costs and knows: {bundle.folder / 'report.html'}")
+    if values.visualize:
+        from edgeflex_tflite.report.explorer import explore
+
+        explore(bundle.model)
 
 
 def _check_flags(values: flags.FlagValues) -> None:
@@ -125,13 +131,23 @@ def _check_flags(values: flags.FlagValues) -> None:
         raise UserError(f"num_threads is {values.num_threads}: give a number from 1 to {MOST_THREADS}")
     if values.weight_cache and not values.benchmark:
         raise UserError("--weight_cache is measured by the benchmark, which --nobenchmark leaves out: drop one of them")
+    if values.visualize:
+        _check_visualize(values.dry_run)
     if values.dry_run and values.resume:
         raise UserError("--dry_run and --resume contradict each other: a dry run writes nothing that could go on")
 
 
+def _check_visualize(dry_run: bool) -> None:
+    from edgeflex_tflite.report.explorer import model_explorer
+
+    if dry_run:
+        raise UserError("--dry_run and --visualize contradict each other: a dry run writes no file to look at")
+    model_explorer()
+
+
 def _command() -> str:
     """The command that makes the same file again."""
-    once = {"--resume", "--overwrite"}
+    once = {"--resume", "--overwrite", "--visualize"}
     return shlex.join(["python", "-m", "edgeflex_tflite.convert", *(flag for flag in sys.argv[1:] if flag not in once)])
 
 

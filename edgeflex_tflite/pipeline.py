@@ -143,7 +143,12 @@ def _run_stages(
     if steps.was_pruned(made.pruned):
         smaller = serialize.read_model(made.pruned / "model.safetensors", run.dense)
         pruned_logits = store.run("evaluate_pruned", partial(steps.evaluate_torch_step, run, smaller))
-    verify = partial(steps.verify_step, run, made.scaled, made.lowered, dense_logits, pruned_logits, made.logits, tried)
+    quantized_logits = None
+    if steps.was_rounded(made.scaled):
+        rounded = steps.quantized_model(run, made.scaled, made.lowered)
+        quantized_logits = store.run("evaluate_quantized", partial(steps.evaluate_torch_step, run, rounded))
+    logits = (dense_logits, pruned_logits, quantized_logits, made.logits)
+    verify = partial(steps.verify_step, run, made.scaled, made.lowered, *logits, tried)
     verified = store.run("verify", verify)
     measure = partial(steps.benchmark_step, run, made.lowered, weight_cache)
     timed = store.run("benchmark", measure) if benchmark else None

@@ -30,6 +30,8 @@ CONVERSION_SECONDS = 15.0
 CONVERSION_SECONDS_PER_GIGABYTE = 40.0
 CALIBRATION_PASSES = 8
 AWQ_PASSES = 60
+EVALUATIONS = 4
+"""Of the model as it came, pruned and rounded, and of the file."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +58,7 @@ def predict_needs(model: EdgeViT, recipe: Recipe, evaluation_images: int) -> Nee
     image = _seconds_per_image(model)
     passes = CALIBRATION_PASSES * calibration if recipe.prunes else calibration
     awq = AWQ_PASSES * recipe.awq_tokens / model.num_tokens if recipe.awq else 0
-    images = passes + awq + 3 * evaluation_images
+    images = passes + awq + EVALUATIONS * evaluation_images
     files = 1 + TRIES if recipe.spends_accuracy else 1
     seconds = files * (CONVERSION_SECONDS + CONVERSION_SECONDS_PER_GIGABYTE * weights / 1e9 + images * image)
     return Needs(

@@ -48,6 +48,7 @@ from edgeflex_tflite.targets.config import Protocol, RuntimeConfig
 from edgeflex_tflite.targets.measurement import Latency
 from edgeflex_tflite.targets.results import Results
 from edgeflex_tflite.verify.accuracy import accuracy, collect_logits, paired_drop
+from edgeflex_tflite.verify.confusion import confusion
 from edgeflex_tflite.verify.gates import check_outputs
 from edgeflex_tflite.verify.parity import check_parity
 from edgeflex_tflite.verify.readback import check_precisions
@@ -241,6 +242,7 @@ def verify_step(
     lowered: Path,
     dense: Path,
     pruned: Path | None,
+    quantized: Path | None,
     file: Path,
     tried: tuple[Tried, ...],
     folder: Path,
@@ -253,6 +255,7 @@ def verify_step(
     metrics = Metrics(
         dense=accuracy(dense_logits, labels),
         pruned=None if pruned is None else accuracy(*_logits(pruned)),
+        quantized=None if quantized is None else accuracy(*_logits(quantized)),
         file=accuracy(file_logits, labels),
         drop_points=drop,
         drop_low_points=low,
@@ -277,6 +280,7 @@ def verify_step(
             "sites in FP16 or FP32"
         )
     files.write_json(folder / "metrics.json", metrics)
+    files.write_json(folder / "confusion.json", confusion(dense_logits, file_logits, labels))
     return f"drop {drop:+.2f} points ({low:+.2f} to {high:+.2f}), parity {parity.max_relative_difference:.1e}"
 
 
@@ -308,12 +312,17 @@ def benchmark_step(run: Run, lowered: Path, weight_cache: bool, folder: Path) ->
 
 def _parity_logits(run: Run, scaled: Path, lowered: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Logits of the FP32 file, and of the torch model that it was lowered from, on calibration images."""
-    model = merging(serialize.read_model(scaled / "model.safetensors", run.dense), _merged(lowered).count)
+    model = quantized_model(run, scaled, lowered)
     pixels = run.data.calibration.pixels[:PARITY_IMAGES]
     with torch.inference_mode():
         expected = model(run.preprocessing.normalize(pixels)).numpy()
     runner = FileRunner(lowered / "float.tflite", run.spec, run.threads)
     return np.stack([runner(image.numpy()) for image in pixels]), expected
+
+
+def quantized_model(run: Run, scaled: Path, lowered: Path) -> nn.Module:
+    """What the FP32 file was lowered from: its weights are rounded already, its tokens merge."""
+    return merging(serialize.read_model(scaled / "model.safetensors", run.dense), _merged(lowered).count)
 
 
 def _merged(lowered: Path) -> Merging:
@@ -334,3 +343,7 @@ def _drop(
 
 def was_pruned(pruned: Path) -> bool:
     return files.read_json(pruned / "plan.json", PrunePlan).is_cut
+
+
+def was_rounded(scaled: Path) -> bool:
+    return bool(files.read_json(scaled / "rounding.json", list[RoundedSite]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -114,6 +115,7 @@ COMMAND_LINE: list[Row] = [
     ("threads below 0", ("--num_threads=-2",), ("num_threads is -2", "from 1 to")),
     ("far too many threads", ("--num_threads=99999999",), ("num_threads is 99999999", "from 1 to")),
     ("dry run resumed", ("--dry_run", "--resume"), ("--dry_run and --resume", "contradict")),
+    ("nothing to look at", ("--dry_run", "--visualize"), ("--dry_run and --visualize", "contradict")),
     ("a cache unmeasured", ("--weight_cache", "--nobenchmark"), ("--weight_cache", "--nobenchmark", "drop one")),
     ("two weights", (DEMO, "--pretrained", "--checkpoint=resnet.pt", "--data=demo/test"),
      ("--pretrained and --checkpoint", "give one")),
@@ -223,6 +225,16 @@ def test_bad_input_is_refused_in_one_line(
     line = error_line(run_here((*FEW, *flags), capfd))
     for word in words:
         assert word in line
+
+
+@pytest.mark.usefixtures("here", "no_long_work")
+def test_a_viewer_that_is_not_installed_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "model_explorer", None)
+    line = error_line(run_here((*FEW, "--visualize"), capfd))
+    assert "Model Explorer" in line
+    assert "pip install ai-edge-model-explorer" in line
 
 
 @pytest.mark.usefixtures("here")

@@ -15,7 +15,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -35,7 +35,11 @@ from edgeflex_tflite.memory import weights_bytes as file_weights_bytes
 from edgeflex_tflite.models import demo
 from edgeflex_tflite.recipe import Recipe
 from edgeflex_tflite.verify import gates, parity
+from tests.browser import marks_of_plots, opened
 from tests.command import QUICK, Outcome, arguments, environment, error_line, exit_code, run_apart, run_here
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +48,7 @@ BUDGET_MB = 0.80
 FLAGS = (*QUICK, f"--memory_budget_mb={BUDGET_MB}")
 BUNDLE = {
     "model.tflite", "recipe.json", "manifest.json", "metrics.json", "labels.txt", "preprocessing.json", "report.md",
-    "stages.json", "golden/image.png", "golden/input.npy", "golden/output.npy",
+    "report.html", "summary.txt", "stages.json", "golden/image.png", "golden/input.npy", "golden/output.npy",
 }  # fmt: skip
 STAGES_BEFORE_KILL = ("profile", "plan", "prune")
 PATIENCE_SECONDS = 300
@@ -175,7 +179,8 @@ def test_a_bundle_has_exactly_its_files(whole: Finished) -> None:
 
 def test_a_finished_run_leaves_only_the_bundle(whole: Finished) -> None:
     assert not whole.folder.with_name("whole.partial").exists()
-    assert f"{whole.folder / 'report.md'}" in whole.outcome.out
+    assert f"{whole.folder / 'report.html'}" in whole.outcome.out
+    assert (whole.folder / "summary.txt").read_text() in whole.outcome.out
     assert "resumed" not in whole.outcome.out
 
 
@@ -210,6 +215,14 @@ def test_the_report_has_latency_and_memory_of_the_benchmark(whole: Finished) -> 
         assert f"{m['latency']['median_ms']:.2f}" in text
         assert f"{m['memory']['process_peak_bytes'] / 1e6:.2f}" in text
     assert "Where it runs" in text
+
+
+def test_the_page_has_all_plots_of_the_run(whole: Finished, browser: Browser) -> None:
+    with opened(browser, (whole.folder / "report.html").as_uri()) as seen:
+        marks = marks_of_plots(seen.page)
+        assert len(marks) >= 10
+        assert all(marks.values()), marks
+        assert seen.complaints == []
 
 
 def test_what_was_not_measured_is_said(replaced: Finished) -> None:
@@ -272,6 +285,7 @@ def test_the_budget_holds_on_the_file_and_asks_for_pruning(whole: Finished) -> N
     assert (metrics["memory"]["weights_bytes"], metrics["memory"]["arena_bytes"]) == (weights, arena)
     assert metrics["memory_budget_bytes"] == BUDGET_MB * 1_000_000
     assert metrics["pruned"] is not None
+    assert metrics["quantized"] is not None
 
 
 def test_the_same_seed_gives_the_same_bytes(whole: Finished, replaced: Finished) -> None:
@@ -394,6 +408,7 @@ def test_a_precision_is_what_the_file_has(precision: str, bundle_in: Callable[[s
     assert loaded.get_input_details()[0]["dtype"] == boundary
     assert loaded.get_output_details()[0]["dtype"] == boundary
     assert read(folder, "recipe.json")["precision"] == precision
+    assert (read(folder, "metrics.json")["quantized"] is None) == (precision in ("fp32", "fp16"))
     assert np.load(folder / "golden" / "input.npy").dtype == boundary
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgeflex_tflite.artifacts.confusion import ClassHits, Confused, Confusion, Flip
 from edgeflex_tflite.artifacts.file import UNMERGED, WHOLE, Chunks, InputSpec, MemoryCost, Merging
 from edgeflex_tflite.artifacts.precision import (
     AwqGroup,
@@ -34,7 +35,11 @@ __all__ = [
     "BlockShape",
     "Bundle",
     "Chunks",
+    "ClassHits",
+    "Confused",
+    "Confusion",
     "Dtype",
+    "Flip",
     "InputSpec",
     "MemoryCost",
     "Merging",

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from edgeflex_tflite.artifacts.file import UNMERGED, WHOLE, Chunks, MemoryCost, Merging
 
+SUMMARY_FILE = "summary.txt"
+
 
 @dataclasses.dataclass(frozen=True)
 class Tried:
@@ -59,8 +61,9 @@ class Metrics:
     """What the verification found, on the written file or the named torch model; `dense_memory` alone is predicted.
 
     Attributes:
-        dense, pruned, file: accuracy of the FP32 torch model as it came, of the pruned one before quantization, and of
-            the written file, on the same images. `pruned` is None where nothing was pruned.
+        dense, pruned, quantized, file: accuracy of the FP32 torch model as it came, of the pruned one before
+            quantization, of the one whose weights are rounded, tokens merged as in the file, and of the written file,
+            on the same images. `pruned` is None where nothing was pruned, `quantized` where nothing was rounded.
         drop_points: top-1 of `dense` minus top-1 of `file`, in percentage points, with its 95 % interval over pairs.
         agreement_percent: share of images on which file and dense model name the same class.
         divergence: KL divergence of the file's logits from the dense model's, mean over the images, in nats.
@@ -91,6 +94,7 @@ class Metrics:
     arena_budget_bytes: int | None = None
     chunks: Chunks = WHOLE
     merging: Merging = UNMERGED
+    quantized: Accuracy | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,8 +131,8 @@ class Bundle:
 
     Attributes:
         folder: holds `model.tflite`, `recipe.json`, `manifest.json`, `metrics.json`, `labels.txt`,
-            `preprocessing.json`, `golden/`, `stages.json`, `report.md`, and `benchmark.json` where latency was
-            measured.
+            `preprocessing.json`, `golden/`, `stages.json`, `report.html`, `report.md`, `summary.txt`, and
+            `benchmark.json` where latency was measured.
         metrics: what verification found.
     """
 
@@ -138,3 +142,8 @@ class Bundle:
     @property
     def model(self) -> Path:
         return self.folder / "model.tflite"
+
+    @property
+    def summary(self) -> str:
+        """What was reached, in a few lines."""
+        return (self.folder / SUMMARY_FILE).read_text()

@@ -12,12 +12,14 @@ import numpy as np
 from PIL import Image
 
 from edgeflex_tflite import files
-from edgeflex_tflite.analysis.analysis import analyze_file
-from edgeflex_tflite.artifacts import ActivationProfile, AwqGroup, Metrics, PrunePlan, RoundedSite, StageRecord
+from edgeflex_tflite.artifacts import StageRecord
+from edgeflex_tflite.artifacts.results import SUMMARY_FILE
 from edgeflex_tflite.bundle.manifest import Origin, manifest
 from edgeflex_tflite.lower.metadata import LABELS_FILE, labels_text
+from edgeflex_tflite.report.findings import gather
+from edgeflex_tflite.report.html.report import report_html
 from edgeflex_tflite.report.markdown import report
-from edgeflex_tflite.targets.results import Results
+from edgeflex_tflite.report.summary import summary_text
 from edgeflex_tflite.verify.runner import FileRunner
 
 if TYPE_CHECKING:
@@ -47,19 +49,10 @@ def bundle_step(
     (folder / LABELS_FILE).write_text(labels_text(run.labels))
     _write_preprocessing(run, folder / "preprocessing.json")
     _write_golden(run, model, folder / "golden")
-    text = report(
-        run,
-        origin,
-        files.read_json(verified / "metrics.json", Metrics),
-        files.read_json(profiled / "profile.json", ActivationProfile),
-        files.read_json(pruned / "plan.json", PrunePlan),
-        files.read_json(scaled / "awq.json", list[AwqGroup]),
-        files.read_json(scaled / "rounding.json", list[RoundedSite]),
-        analyze_file(model, num_threads=run.threads),
-        None if timed is None else files.read_json(timed / "benchmark.json", Results),
-        stages,
-    )
-    (folder / "report.md").write_text(text)
+    found = gather(run, origin, profiled, pruned, scaled, verified, timed, stages, model)
+    (folder / "report.md").write_text(report(found), encoding="utf-8")
+    (folder / "report.html").write_text(report_html(found), encoding="utf-8")
+    (folder / SUMMARY_FILE).write_text(summary_text(found))
     files.write_json(folder / "stages.json", list(stages), list[StageRecord])
     _write_json(folder / "manifest.json", manifest(run, origin, identity, folder))
     return f"{model.stat().st_size:,} bytes of model.tflite and its evidence"

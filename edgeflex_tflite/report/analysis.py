@@ -283,9 +283,14 @@ def _placement(graph: GraphAnalysis) -> str:
             f"    partition {index}: {len(part.ops)} ops from {part.ops[0]} on, {part.boundary_bytes:,} bytes"
             for index, part in largest
         ]
-    why = Counter((name, op.reason) for name, op in zip(graph.op_names, placed.ops, strict=True) if op.reason)
-    lines += [f"  {count} {name}: {reason}" for (name, reason), count in why.most_common(MOST_ROWS)]
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"  {line}" for line in placement_reasons(graph))])
+
+
+def placement_reasons(graph: GraphAnalysis) -> list[str]:
+    """Why XNNPACK does not take an op, the most frequent reasons first."""
+    placed = zip(graph.op_names, graph.placement.ops, strict=True)
+    why = Counter((name, op.reason) for name, op in placed if op.reason)
+    return [f"{count} {name}: {reason}" for (name, reason), count in why.most_common(MOST_ROWS)]
 
 
 def _surprises(a: Analysis) -> str:

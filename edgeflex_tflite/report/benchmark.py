@@ -27,23 +27,23 @@ def benchmark_text(results: Results, changes: Sequence[Change] = (), tablefmt: s
         tablefmt: tabulate's name of the tables' form.
     """
     measurements = results.measurements
-    names = _names(measurements)
-    reasons = _Reasons()
+    names = measurement_names(measurements)
+    reasons = Reasons()
     sections = [
         _places(measurements),
         _latency_table(measurements, names, reasons, tablefmt),
         _memory_table(measurements, names, reasons, tablefmt),
-        reasons.text(),
+        _LINE_END.join(reasons.lines()),
         _ratio_table(results.ratios, tablefmt),
         _drift_text(measurements, names),
         _profiles(measurements, names),
         _change_table(changes),
-        _warnings(measurements, names),
+        _LINE_END.join(f"warning: {about}: {text}" for about, text in measurement_warnings(results)),
     ]
     return "\n\n".join(section for section in sections if section)
 
 
-class _Reasons:
+class Reasons:
     """Numbers the reasons for blanks."""
 
     def __init__(self) -> None:
@@ -55,8 +55,8 @@ class _Reasons:
             return f"{BLANK} [{number}]"
         return form.format(value / unit)
 
-    def text(self) -> str:
-        return _LINE_END.join(f"[{number}] not measured: {reason}" for reason, number in self._numbers.items())
+    def lines(self) -> list[str]:
+        return [f"[{number}] not measured: {reason}" for reason, number in self._numbers.items()]
 
 
 def _places(measurements: Sequence[Measurement]) -> str:
@@ -70,7 +70,7 @@ def _places(measurements: Sequence[Measurement]) -> str:
     return _LINE_END.join(lines)
 
 
-def _latency_table(measurements: Sequence[Measurement], names: Sequence[str], reasons: _Reasons, tablefmt: str) -> str:
+def _latency_table(measurements: Sequence[Measurement], names: Sequence[str], reasons: Reasons, tablefmt: str) -> str:
     headers = ("ms", "start", "first", "min", "p5", "median", "p95", "p99", "mean", "std", "runs")
     rows = [[name, *_latency_row(m, reasons)] for name, m in zip(names, measurements, strict=True)]
     return _table(rows, headers, tablefmt)
@@ -81,7 +81,7 @@ def _table(rows: list[list[str]], headers: Sequence[str], tablefmt: str) -> str:
     return tabulate(rows, headers=headers, tablefmt=tablefmt, **alignment)
 
 
-def _latency_row(m: Measurement, reasons: _Reasons) -> list[str]:
+def _latency_row(m: Measurement, reasons: Reasons) -> list[str]:
     head = [reasons.cell(m.startup_ms), reasons.cell(m.first_ms)]
     if isinstance(m.latency, NotMeasured):
         return [*head, reasons.cell(m.latency), *[BLANK] * 7]
@@ -90,7 +90,7 @@ def _latency_row(m: Measurement, reasons: _Reasons) -> list[str]:
     return [*head, *(reasons.cell(figure) for figure in figures), str(t.count)]
 
 
-def _memory_table(measurements: Sequence[Measurement], names: Sequence[str], reasons: _Reasons, tablefmt: str) -> str:
+def _memory_table(measurements: Sequence[Measurement], names: Sequence[str], reasons: Reasons, tablefmt: str) -> str:
     headers = ("MB", "file", "arena", "runtime-owned", "process peak", "anonymous", "file-backed")
     rows = []
     for name, m in zip(names, measurements, strict=True):
@@ -159,16 +159,17 @@ def _change_table(changes: Sequence[Change]) -> str:
     return f"{table}\nThe earlier figures come from another time; to compare two files, measure both in one call."
 
 
-def _warnings(measurements: Sequence[Measurement], names: Sequence[str]) -> str:
-    """Each warning once, with those that it is about."""
+def measurement_warnings(results: Results) -> list[tuple[str, str]]:
+    """Each warning once, as the names of those that it is about and its text."""
+    measurements = results.measurements
     about: dict[str, list[str]] = {}
-    for name, m in zip(names, measurements, strict=True):
+    for name, m in zip(measurement_names(measurements), measurements, strict=True):
         for warning in m.warnings:
             about.setdefault(warning, []).append(name)
-    return _LINE_END.join(f"warning: {', '.join(named)}: {warning}" for warning, named in about.items())
+    return [(", ".join(named), warning) for warning, named in about.items()]
 
 
-def _names(measurements: Sequence[Measurement]) -> list[str]:
+def measurement_names(measurements: Sequence[Measurement]) -> list[str]:
     """File names, with the target in front where there are several."""
     several = len({m.environment.target for m in measurements}) > 1
     return [f"{m.environment.target}: {_short(m)}" if several else _short(m) for m in measurements]

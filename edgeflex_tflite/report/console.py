@@ -28,7 +28,7 @@ class Console:
         """One line for a finished stage: its time, and the largest memory of the process so far."""
         took = "  resumed" if resumed else f"{record.seconds:7.1f} s"
         peak = f"{record.peak_bytes / 1e9:5.1f} GB" if record.peak_bytes is not None and not resumed else " " * 8
-        self.line(f"{record.name:<16}{took}{peak}  {record.summary}")
+        self.line(f"{record.name:<18}{took}{peak}  {record.summary}")
 
     def line(self, text: str) -> None:
         if not self._quiet:

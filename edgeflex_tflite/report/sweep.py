@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-import jinja2
 from plotly import graph_objects
-from plotly.offline import get_plotlyjs
 from tabulate import tabulate
 
 from edgeflex_tflite.artifacts import NotMeasured
 from edgeflex_tflite.recipe import MEGABYTE
+from edgeflex_tflite.report.html.page import figure, render
 from edgeflex_tflite.sweeping.front import pareto_front
 from edgeflex_tflite.sweeping.outcome import Outcome
 from edgeflex_tflite.targets.measurement import Latency, Measurement
@@ -82,19 +80,16 @@ def sweep_text(outcomes: Sequence[Outcome], measurements: Sequence[Measurement],
 
 def sweep_html(outcomes: Sequence[Outcome], measurements: Sequence[Measurement], command: str) -> str:
     """The same as one page that needs nothing else, with memory against accuracy as a plot."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
-    )
     headers, rows = sweep_table(outcomes, measurements)
-    return environment.get_template(_TEMPLATE).render(
+    return render(
+        _TEMPLATE,
         headers=headers,
         rows=rows,
         missing=not_made(outcomes),
         latency=measured_lines(measurements),
         command=command,
         points=len(outcomes),
-        plot=front_plot(outcomes).to_json(),
-        plotly=get_plotlyjs(),
+        front=front_plot(outcomes),
     )
 
 
@@ -113,17 +108,8 @@ def front_plot(outcomes: Sequence[Outcome]) -> graph_objects.Figure:
         mode="markers",
         customdata=[(each.title, each.drop_points) for each in made],
         hovertemplate="%{customdata[0]}<br>%{x:.2f} MB, top-1 %{y:.2f} %<br>drop %{customdata[1]:+.2f}<extra></extra>",
-        marker={"size": 9, "color": "rgba(70,130,180,0.75)"},
+        marker={"size": 9},
     )
-    line = graph_objects.Scatter(
-        name="front", x=front_x, y=front_y, mode="lines", line={"shape": "hv", "color": "rgb(220,110,50)"}
-    )
-    return graph_objects.Figure([line, all_points]).update_layout(
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": "gray"},
-        xaxis={"title": {"text": "weights + planned arena, MB of 1,000,000 bytes"}, "rangemode": "tozero"},
-        yaxis={"title": {"text": "top-1 %"}},
-        legend={"orientation": "h", "y": 1.08},
-        margin={"l": 70, "r": 20, "t": 30, "b": 50},
-    )
+    line = graph_objects.Scatter(name="front", x=front_x, y=front_y, mode="lines", line={"shape": "hv"})
+    title = "weights + planned arena, MB of 1,000,000 bytes"
+    return figure(line, all_points, x=title, y="top-1 %", xaxis_rangemode="tozero")

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from edgeflex_tflite.artifacts import NotMeasured
-from edgeflex_tflite.report.sweep import front_plot, measured_lines, sweep_table, sweep_text
+from edgeflex_tflite.report.sweep import front_plot, measured_lines, sweep_html, sweep_table, sweep_text
 from edgeflex_tflite.sweeping.outcome import Outcome
 from edgeflex_tflite.targets.measurement import Environment, Latency, Measurement, Memory
+from tests.browser import opened
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 NOT_KNOWN = NotMeasured("no phone is connected")
 
@@ -58,3 +65,14 @@ def test_the_plot_has_every_point_and_the_front() -> None:
     line, points = front_plot([*OUTCOMES, REFUSED]).data
     assert list(points.x) == [3.0, 1.0, 4.0]
     assert list(zip(line.x, line.y, strict=True)) == [(1.0, 80.0), (3.0, 90.0)]
+
+
+def test_a_browser_draws_the_page(browser: Browser, tmp_path: Path) -> None:
+    page = tmp_path / "sweep.html"
+    page.write_text(sweep_html([*OUTCOMES, REFUSED], MEASUREMENTS, "python -m edgeflex_tflite.sweep"))
+    with opened(browser, page.as_uri(), viewport={"width": 390, "height": 844}) as seen:
+        assert (seen.complaints, seen.requests) == ([], [page.as_uri()])
+        assert seen.page.locator(".scatterlayer .point").count() == 3
+        assert seen.page.locator(".scatterlayer .js-line").count() == 1
+        assert seen.page.locator("tr").count() == 4
+        assert seen.page.evaluate("document.documentElement.scrollWidth") == 390
