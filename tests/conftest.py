@@ -15,6 +15,8 @@ import timm
 import torch
 from torch import nn
 
+pytest_plugins = ["tests.browser"]
+
 
 def random_vit(name: str = "vit_tiny_patch16_224", *, seed: int = 0, **options: object) -> nn.Module:
     """A small timm Vision Transformer whose every parameter is random, norms and biases too."""
