@@ -11,7 +11,8 @@ from typing import Any
 from edgeflex_tflite import files
 from edgeflex_tflite.bundle import litert_js
 from edgeflex_tflite.bundle.assets import NEEDED, model_input, write_assets
-from edgeflex_tflite.bundle.manifest import MANIFEST_FILE, hashes
+from edgeflex_tflite.bundle.layout import MANIFEST_FILE
+from edgeflex_tflite.bundle.manifest import hashes
 from edgeflex_tflite.bundle.web import check_takes, write_web
 from edgeflex_tflite.errors import UserError
 

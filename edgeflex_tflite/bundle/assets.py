@@ -22,12 +22,19 @@ from edgeflex_tflite.bundle.description import (
     TensorFormat,
     Tolerance,
 )
-from edgeflex_tflite.bundle.manifest import MANIFEST_FILE, hashes
+from edgeflex_tflite.bundle.layout import (
+    GOLDEN_IMAGE,
+    GOLDEN_INPUT,
+    GOLDEN_OUTPUT,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    PREPROCESSING_FILE,
+    RECIPE_FILE,
+)
+from edgeflex_tflite.bundle.manifest import hashes
 from edgeflex_tflite.lower.metadata import LABELS_FILE
 from edgeflex_tflite.parse import load_file
 
-MODEL_FILE, PREPROCESSING_FILE, RECIPE_FILE = "model.tflite", "preprocessing.json", "recipe.json"
-GOLDEN_IMAGE, GOLDEN_INPUT, GOLDEN_OUTPUT = "golden/image.png", "golden/input.npy", "golden/output.npy"
 NEEDED = (MODEL_FILE, LABELS_FILE, PREPROCESSING_FILE, RECIPE_FILE, GOLDEN_IMAGE, GOLDEN_INPUT, GOLDEN_OUTPUT)
 """What the output folder of a run has to hold."""
 FLOAT_TOLERANCE = Tolerance(relative_difference=1e-3, cosine=0.99999)

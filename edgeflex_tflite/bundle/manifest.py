@@ -13,7 +13,6 @@ from edgeflex_tflite import files, serialize
 if TYPE_CHECKING:
     from edgeflex_tflite.run import Run
 
-MANIFEST_FILE = "manifest.json"
 PACKAGES = (
     "edgeflex-tflite",
     "ai-edge-litert",

@@ -81,8 +81,8 @@ function showAnswer({logits, ms}, labels) {
 
 function showFigures(times) {
   const figures = {
-    Median: quantile(times, 0.5),
     'Lower quartile': quantile(times, 0.25),
+    Median: quantile(times, 0.5),
     'Upper quartile': quantile(times, 0.75),
   };
   const cells = Object.entries(figures).map(([name, ms]) => {

@@ -68,13 +68,23 @@ function pass(pixels, {sizeIn, sizeOut, lines, along}, filter) {
   return result;
 }
 
+/** For each pixel that comes out, the one that goes in: by adding up steps, whose rounding decides between two. */
+function nearestPlaces(sizeIn, sizeOut) {
+  const step = sizeIn / sizeOut;
+  let at = step / 2;
+  return Array.from({length: sizeOut}, () => {
+    const place = Math.trunc(at);
+    at += step;
+    return place;
+  });
+}
+
 function nearest({pixels, width, height}, toWidth, toHeight) {
   const result = new Uint8ClampedArray(toWidth * toHeight * 3);
-  const source = (size, toSize, place) => Math.min(size - 1, Math.floor((place + 0.5) * (size / toSize)));
+  const [rows, columns] = [nearestPlaces(height, toHeight), nearestPlaces(width, toWidth)];
   for (let y = 0; y < toHeight; y++) {
-    const row = source(height, toHeight, y) * width;
     for (let x = 0; x < toWidth; x++) {
-      const from = (row + source(width, toWidth, x)) * 3;
+      const from = (rows[y] * width + columns[x]) * 3;
       result.set(pixels.subarray(from, from + 3), (y * toWidth + x) * 3);
     }
   }
