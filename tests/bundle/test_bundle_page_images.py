@@ -15,9 +15,10 @@ from edgeflex_tflite.data.preprocess import CROP_MODES, INTERPOLATIONS
 from edgeflex_tflite.verify.runner import file_input
 from tests.bundle.outputs import MEAN, STD, preprocessing
 
-FIT = """async ([pixels, width, height, rule]) => {
+FIT = """async ([images, rule]) => {
     const {fit} = await import('./preprocess.js');
-    return Array.from(fit({pixels: new Uint8ClampedArray(pixels), width, height}, rule).pixels);
+    return images.map(([pixels, width, height]) =>
+        Array.from(fit({pixels: new Uint8ClampedArray(pixels), width, height}, rule).pixels));
 }"""
 TO_INPUT = """async ([pixels, width, height, rule]) => {
     const {toInput} = await import('./preprocess.js');
@@ -37,10 +38,10 @@ def noise(width: int, height: int) -> NDArray[np.uint8]:
 def test_an_image_is_resized_and_cropped_as_in_training(ready_page: Page, interpolation: str, crop_mode: str) -> None:
     for height, width, crop_pct in ((24, 24, 1.0), (24, 24, 0.875), (20, 24, 0.9)):
         rule = preprocessing(height, width, interpolation, crop_mode=crop_mode, crop_pct=crop_pct)
-        for size in SIZES:
-            pixels = noise(*size)
+        images = [noise(*size) for size in SIZES]
+        given = [[pixels.ravel().tolist(), *size] for pixels, size in zip(images, SIZES, strict=True)]
+        for pixels, size, found in zip(images, SIZES, ready_page.evaluate(FIT, [given, rule.to_json()]), strict=True):
             expected = rule.resize(Image.fromarray(pixels)).numpy().transpose(1, 2, 0)
-            found = ready_page.evaluate(FIT, [pixels.ravel().tolist(), *size, rule.to_json()])
             np.testing.assert_array_equal(np.reshape(found, expected.shape), expected, f"{size} {rule}")
 
 

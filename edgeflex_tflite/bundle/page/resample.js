@@ -44,17 +44,17 @@ function weightsOf(sizeIn, sizeOut, filter) {
   });
 }
 
-/**
- * One pass over RGB pixels: `lines` lines, in which pixels lie `step` numbers apart and lines `stride`.
- * What comes out has the same order of axes.
- */
-function pass(pixels, {sizeIn, sizeOut, lines, along}, filter) {
-  const result = new Uint8ClampedArray(sizeOut * lines * 3);
-  const [stepIn, strideIn] = along === 'x' ? [3, sizeIn * 3] : [lines * 3, 3];
-  const [stepOut, strideOut] = along === 'x' ? [3, sizeOut * 3] : [lines * 3, 3];
-  const table = weightsOf(sizeIn, sizeOut, filter);
+/** Resize along one axis, `x` or `y`. */
+function pass({pixels, width, height}, axis, size, filter) {
+  const sizeIn = axis === 'x' ? width : height;
+  const lines = axis === 'x' ? height : width;
+  const result = new Uint8ClampedArray(size * lines * 3);
+  // How far the next pixel of the axis, and the next line across it, are from each other.
+  const [stepIn, strideIn] = axis === 'x' ? [3, width * 3] : [width * 3, 3];
+  const [stepOut, strideOut] = axis === 'x' ? [3, size * 3] : [width * 3, 3];
+  const table = weightsOf(sizeIn, size, filter);
   for (let line = 0; line < lines; line++) {
-    for (let place = 0; place < sizeOut; place++) {
+    for (let place = 0; place < size; place++) {
       const {first, whole} = table[place];
       const start = line * strideIn + first * stepIn;
       const to = line * strideOut + place * stepOut;
@@ -65,7 +65,7 @@ function pass(pixels, {sizeIn, sizeOut, lines, along}, filter) {
       }
     }
   }
-  return result;
+  return axis === 'x' ? {pixels: result, width: size, height} : {pixels: result, width, height: size};
 }
 
 /** For each pixel that comes out, the one that goes in: by adding up steps, whose rounding decides between two. */
@@ -100,12 +100,10 @@ export function resize(image, width, height, interpolation) {
   if (interpolation === 'nearest') return nearest(image, width, height);
   const filter = FILTERS[interpolation];
   if (!filter) throw new Error(`interpolation ${interpolation} is not known to this page`);
-  let {pixels} = image;
-  if (width !== image.width) {
-    pixels = pass(pixels, {sizeIn: image.width, sizeOut: width, lines: image.height, along: 'x'}, filter);
-  }
-  if (height !== image.height) {
-    pixels = pass(pixels, {sizeIn: image.height, sizeOut: height, lines: width, along: 'y'}, filter);
-  }
-  return {pixels, width, height};
+  const fewerRows = image.height - height;
+  const order = fewerRows > 0 && fewerRows > 2 * (image.width - width) ? ['y', 'x'] : ['x', 'y']; // as Pillow 13 has it
+  return order.reduce((done, axis) => {
+    const same = axis === 'x' ? width === done.width : height === done.height;
+    return same ? done : pass(done, axis, axis === 'x' ? width : height, filter);
+  }, image);
 }
