@@ -26,17 +26,23 @@ OpenPage = Callable[..., "Page"]
 
 
 @pytest.fixture(scope="session")
-def web_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
-    """Makes the web bundle of an output folder, with LiteRT.js that npm fetched once."""
+def fetch_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], object]:
+    """Takes the place of `litert_js.vendor`: npm fetches LiteRT.js once for all tests."""
     fetched = tmp_path_factory.mktemp("npm") / "vendor"
     try:
         litert_js.vendor(fetched)
     except UserError as error:
         pytest.skip(str(error))
+    return lambda folder: shutil.copytree(fetched, folder, copy_function=os.link, dirs_exist_ok=True)
+
+
+@pytest.fixture(scope="session")
+def web_bundle(fetch_once: Callable[[Path], object]) -> Callable[[Path], Path]:
+    """Makes the web bundle of an output folder."""
 
     def make(output: Path) -> Path:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(litert_js, "vendor", lambda folder: shutil.copytree(fetched, folder, copy_function=os.link))
+            patch.setattr(litert_js, "vendor", fetch_once)
             return add_bundles(output, ["web"])[0]
 
     return make

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -18,27 +17,12 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser import find_chromium
 from tests.bundle.conftest import OpenPage
 from tests.bundle.outputs import COLOURS
+from tests.bundle.page import answers, choose, logits, png
 
 
-def png(pixels: np.ndarray) -> bytes:
-    """A file of RGB pixels `uint8 [H, W, 3]`."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
-
-
-def choose(page: Page, name: str, content: bytes) -> None:
-    """Give the page a file, and wait until it has dealt with it."""
-    page.set_input_files("#file", {"name": name, "mimeType": "", "buffer": content})
-    page.wait_for_selector("#controls:not(:disabled)")
-
-
-def logits(page: Page) -> np.ndarray:
-    return np.array(page.get_attribute("#answer", "data-logits").split(), dtype=np.float64)
-
-
-def answers(page: Page) -> list[str]:
-    return page.locator("#answer li > :first-child").all_inner_texts()
+def coloured(red: int, green: int, blue: int, width: int = 8, height: int = 8) -> bytes:
+    """A file of one colour."""
+    return png(Image.new("RGB", (width, height), (red, green, blue)))
 
 
 def test_the_page_proves_itself_and_shows_the_sample(ready_page: Page, colour_page: Path) -> None:
@@ -70,21 +54,19 @@ def test_a_page_that_is_not_isolated_says_why_it_has_one_thread(
 
 
 def test_a_file_is_answered(ready_page: Page) -> None:
-    choose(ready_page, "green.png", png(np.full((30, 50, 3), (10, 200, 30), np.uint8)))
+    choose(ready_page, "green.png", coloured(10, 200, 30, 50, 30))
     np.testing.assert_allclose(logits(ready_page), (10, 200, 30), rtol=1e-6)
     assert answers(ready_page)[0] == "green"
     ready_page.click("#sample")
     expect(ready_page.locator("#answer li").first).to_contain_text("blue")
 
 
-@pytest.mark.parametrize(
-    "content", [b"just words", b"", png(np.zeros((4, 4, 3), np.uint8))[:60]], ids=["words", "empty", "cut off"]
-)
+@pytest.mark.parametrize("content", [b"just words", b"", coloured(0, 0, 0)[:60]], ids=["words", "empty", "cut off"])
 def test_a_wrong_file_is_told_and_does_no_harm(ready_page: Page, content: bytes) -> None:
     choose(ready_page, "notes.txt", content)
     problem = ready_page.inner_text("#problem")
     assert problem == "notes.txt is not a picture that this browser can read. Choose a PNG, JPEG or WebP file."
-    choose(ready_page, "red.png", png(np.full((8, 8, 3), (200, 0, 0), np.uint8)))
+    choose(ready_page, "red.png", coloured(200, 0, 0))
     assert not ready_page.is_visible("#problem")
     assert answers(ready_page)[0] == "red"
 
@@ -192,7 +174,7 @@ def test_no_request_leaves_the_server(colour_page: Path, open_page: OpenPage) ->
     page = open_page(
         colour_page, prepare=lambda context: context.on("request", lambda request: asked.append(request.url))
     )
-    choose(page, "red.png", png(np.full((8, 8, 3), (200, 0, 0), np.uint8)))
+    choose(page, "red.png", coloured(200, 0, 0))
     origin = page.evaluate("location.origin")
     assert f"{origin}/model.tflite" in asked
     assert {url for url in asked if not url.startswith((f"{origin}/", f"blob:{origin}/", "data:"))} == set()
