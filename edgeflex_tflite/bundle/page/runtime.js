@@ -12,7 +12,7 @@ export function checkBrowser() {
   if (missing) {
     throw new Error(
       `This browser has no ${missing}, which the model needs. ` +
-        'Open the page in Chrome or Edge 91, Firefox 89, Safari 16.4, or anything later.',
+        'Open the page in Chrome or Edge 91, Firefox 108, Safari 16.4, or anything later.',
     );
   }
 }
