@@ -8,32 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
 from edgeflex_tflite import files
 from edgeflex_tflite.analysis.analysis import analyze_file
-from edgeflex_tflite.artifacts import (
-    ActivationProfile,
-    AwqGroup,
-    InputSpec,
-    Metrics,
-    PrunePlan,
-    RoundedSite,
-    StageRecord,
-)
-from edgeflex_tflite.bundle.layout import (
-    GOLDEN_IMAGE,
-    GOLDEN_INPUT,
-    GOLDEN_OUTPUT,
-    MANIFEST_FILE,
-    MODEL_FILE,
-    PREPROCESSING_FILE,
-    RECIPE_FILE,
-)
+from edgeflex_tflite.artifacts import ActivationProfile, AwqGroup, Metrics, PrunePlan, RoundedSite, StageRecord
+from edgeflex_tflite.bundle.device import write_golden, write_preprocessing
+from edgeflex_tflite.bundle.layout import MANIFEST_FILE, MODEL_FILE, RECIPE_FILE
 from edgeflex_tflite.bundle.manifest import Origin, manifest
-from edgeflex_tflite.data import Preprocessing
 from edgeflex_tflite.lower.metadata import LABELS_FILE, labels_text
 from edgeflex_tflite.report.markdown import report
 from edgeflex_tflite.targets.results import Results
@@ -83,32 +63,6 @@ def bundle_step(
     files.write_json(folder / "stages.json", list(stages), list[StageRecord])
     _write_json(folder / MANIFEST_FILE, manifest(run, origin, identity, folder))
     return f"{model.stat().st_size:,} bytes of model.tflite and its evidence"
-
-
-def write_preprocessing(folder: Path, spec: InputSpec, preprocessing: Preprocessing) -> None:
-    """Write what a device has to do with an image before it gives it to the file."""
-    values = preprocessing.to_json()
-    resize = {key: values[key] for key in ("height", "width", "interpolation", "crop_pct", "crop_mode")}
-    normalization = {"mean": list(spec.mean), "std": list(spec.std)}
-    content = {
-        "input_shape": list(spec.shape),
-        "input_layout": spec.layout,
-        "input_range": spec.range,
-        "channel_order": "RGB",
-        "resize": resize,
-        "normalization": normalization,
-        "normalization_inside_the_file": spec.range != "normalized",
-    }
-    _write_json(folder / PREPROCESSING_FILE, content)
-
-
-def write_golden(folder: Path, pixels: NDArray[np.uint8], runner: FileRunner) -> None:
-    """Write one image `uint8 [3, H, W]`, the exact array that the file is given for it, and what the file answers."""
-    for name in (GOLDEN_IMAGE, GOLDEN_INPUT, GOLDEN_OUTPUT):
-        (folder / name).parent.mkdir(exist_ok=True)
-    Image.fromarray(pixels.transpose(1, 2, 0)).save(folder / GOLDEN_IMAGE)
-    np.save(folder / GOLDEN_INPUT, runner.tensor(pixels))
-    np.save(folder / GOLDEN_OUTPUT, runner.raw(pixels))
 
 
 def _write_json(path: Path, content: object) -> None:

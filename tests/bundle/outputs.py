@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflex_tflite.artifacts import InputSpec
+from edgeflex_tflite.bundle.device import write_golden, write_preprocessing
 from edgeflex_tflite.bundle.layout import MANIFEST_FILE, MODEL_FILE, RECIPE_FILE
 from edgeflex_tflite.bundle.manifest import hashes
-from edgeflex_tflite.bundle.write import write_golden, write_preprocessing
 from edgeflex_tflite.data import Preprocessing
 from edgeflex_tflite.lower.metadata import LABELS_FILE, labels_text
 from edgeflex_tflite.recipe import Recipe
