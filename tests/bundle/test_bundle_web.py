@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import find_chromium
 from tests.bundle.conftest import OpenPage
-from tests.bundle.outputs import COLOURS
+from tests.bundle.outputs import COLOURS, preprocessing
 from tests.bundle.page import answers, choose, logits, png
 
 
@@ -59,6 +59,14 @@ def test_a_file_is_answered(ready_page: Page) -> None:
     assert answers(ready_page)[0] == "green"
     ready_page.click("#sample")
     expect(ready_page.locator("#answer li").first).to_contain_text("blue")
+
+
+def test_a_tall_picture_is_read_whole(ready_page: Page) -> None:
+    """It is taller than what the page reads at a time."""
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (1100, 20, 3), dtype=np.uint8))
+    choose(ready_page, "tall.png", png(picture))
+    seen = preprocessing().resize(picture).numpy()
+    np.testing.assert_allclose(logits(ready_page), seen.mean((1, 2)), rtol=1e-5)
 
 
 @pytest.mark.parametrize("content", [b"just words", b"", coloured(0, 0, 0)[:60]], ids=["words", "empty", "cut off"])

@@ -1,14 +1,23 @@
 // Pictures from files and from the camera, as `{pixels, width, height}` with RGB of 8 bits.
 
+/** Rows that are read at a time: phones have canvases for less than a whole photo, and draw nothing in larger ones. */
+const ROWS = 512;
+
 /** What can be drawn -> its pixels. */
 function pixelsOf(source, width, height) {
   const canvas = document.createElement('canvas');
-  [canvas.width, canvas.height] = [width, height];
+  [canvas.width, canvas.height] = [width, Math.min(height, ROWS)];
   const context = canvas.getContext('2d', {willReadFrequently: true});
-  context.drawImage(source, 0, 0);
-  const {data} = context.getImageData(0, 0, width, height);
+  context.globalCompositeOperation = 'copy';
   const pixels = new Uint8ClampedArray(width * height * 3);
-  for (let i = 0; i < width * height; i++) pixels.set(data.subarray(i * 4, i * 4 + 3), i * 3);
+  let to = 0;
+  for (let top = 0; top < height; top += ROWS) {
+    context.drawImage(source, 0, -top);
+    const {data} = context.getImageData(0, 0, width, Math.min(ROWS, height - top));
+    for (let from = 0; from < data.length; from += 4) {
+      for (let channel = 0; channel < 3; channel++) pixels[to++] = data[from + channel];
+    }
+  }
   return {pixels, width, height};
 }
 
