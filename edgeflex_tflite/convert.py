@@ -18,6 +18,7 @@ from absl import flags
 
 from edgeflex_tflite import cli
 from edgeflex_tflite import recipe as recipes
+from edgeflex_tflite.bundle.kinds import chosen_bundles, define_bundle_flag
 from edgeflex_tflite.errors import UserError
 from edgeflex_tflite.inputs import data_specs, define_input_flags, open_model, open_preprocessing
 from edgeflex_tflite.threads import available_threads
@@ -45,6 +46,7 @@ def define_flags(values: flags.FlagValues) -> None:
     switch("resume", False, "Go on with a run that stopped; finished stages are not done again.")
     switch("benchmark", True, "Measure latency and memory of the file on this machine, for the report.")
     switch("weight_cache", False, "Measure too what XNNPACK's weight cache saves at later starts.")
+    define_bundle_flag(values, "Also make bundles for such places, in the output folder")
     switch("overwrite", False, "Replace an output folder that is there, and drop an unfinished run.")
     switch("visualize", False, "Open the written file in Model Explorer, where that is installed, until Ctrl-C.")
     switch("dry_run", False, "Print the plan (widths, predicted bytes, time and RAM needed) and stop.")
@@ -77,15 +79,18 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
     _check_flags(values)
     specs = data_specs(values)
     output = _output_folder(values.output_dir)
+    bundles = chosen_bundles(values)
 
     from edgeflex_tflite import data as images
     from edgeflex_tflite import pipeline
+    from edgeflex_tflite.bundle.add import add_bundles, check_bundles
     from edgeflex_tflite.bundle.manifest import Origin
     from edgeflex_tflite.report.console import Console
 
     console = Console()
     if not values.dry_run:
         pipeline.check_output(output, values.resume, values.overwrite)
+        check_bundles(bundles, "int8" if recipe.precision == "int8_full" else "float32")
     source = images.open_source(specs[0], values.data_split)
     calibration = images.open_source(specs[1], values.calibration_split) if specs[1] else None
     model = open_model(values)
@@ -120,6 +125,9 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
     size = bundle.model.stat().st_size
     console.line(f"\n{bundle.summary}")
     console.line(f"{bundle.model}: {size:,} bytes. What it costs and knows: {bundle.folder / 'report.html'}")
+    if bundles:
+        for folder in add_bundles(output, bundles):
+            console.line(str(folder))
     if values.visualize:
         from edgeflex_tflite.report.explorer import explore
 

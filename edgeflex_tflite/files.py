@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +32,16 @@ def write_bytes(path: Path, content: bytes) -> None:
     unfinished = path.with_name(path.name + ".tmp")
     unfinished.write_bytes(content)
     unfinished.replace(path)
+
+
+def replace_folder(finished: Path, place: Path) -> None:
+    """Move a finished folder to its place by a rename; what was there goes."""
+    replaced = place.with_name(place.name + ".old")
+    if place.exists():
+        shutil.rmtree(replaced, ignore_errors=True)
+        place.replace(replaced)
+    finished.replace(place)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def sha256_of_file(path: Path) -> str:

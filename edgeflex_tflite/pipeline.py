@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import json
-import shutil
 import tempfile
 from collections.abc import Iterator
 from functools import partial
@@ -121,7 +120,7 @@ def compress_design(
             except (UserError, VerificationError):
                 store.discard()
                 raise
-            _publish(finished, output_dir)
+            files.replace_folder(finished, output_dir)
         store.discard()
     return Bundle(output_dir, files.read_json(output_dir / "metrics.json", Metrics))
 
@@ -268,13 +267,3 @@ def deterministic(seed: int, threads: int) -> Iterator[None]:
     finally:
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1])
-
-
-def _publish(finished: Path, output: Path) -> None:
-    """Put the finished bundle where the user wants it, in one rename."""
-    replaced = output.with_name(output.name + ".old")
-    if output.exists():
-        shutil.rmtree(replaced, ignore_errors=True)
-        output.replace(replaced)
-    finished.replace(output)
-    shutil.rmtree(replaced, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from absl import flags
 from edgeflex_tflite import cli, convert
 from edgeflex_tflite.errors import UserError, VerificationError
 from edgeflex_tflite.recipe import Recipe
-from tests.command import run_apart
+from tests.command import environment, run_apart
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -122,6 +123,16 @@ def test_help_of_convert_imports_nothing_heavy(tmp_path: Path) -> None:
     outcome = run_apart("--help", cwd=tmp_path)
     assert (outcome.code, outcome.err) == (0, "")
     assert "python -m edgeflex_tflite.convert" in outcome.out
+
+
+@pytest.mark.parametrize("command", ["bundle", "serve"])
+def test_help_of_other_commands_imports_nothing_heavy(command: str, tmp_path: Path) -> None:
+    for name in ("torch", "timm", "numpy", "ai_edge_litert"):
+        (tmp_path / f"{name}.py").write_text(f"raise ImportError('{name} was imported for --help')\n")
+    asked = [sys.executable, "-m", f"edgeflex_tflite.{command}", "--help"]
+    done = subprocess.run(asked, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"python -m edgeflex_tflite.{command}" in done.stdout
 
 
 def described(help_text: str, name: str) -> str:

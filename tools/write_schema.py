@@ -1,4 +1,4 @@
-"""Write docs/benchmark.schema.json, the JSON Schema of what `benchmark --result_json` leaves.
+"""Write the JSON Schemas in docs/: of what `benchmark --result_json` leaves, and of a bundle's `edgeflex.json`.
 
 python tools/write_schema.py
 """
@@ -10,13 +10,16 @@ from pathlib import Path
 
 from absl import app
 
-from edgeflex_tflite.targets.results import schema
+from edgeflex_tflite.bundle import description
+from edgeflex_tflite.targets import results
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmark.schema.json"
+DOCS = Path(__file__).parents[1] / "docs"
+SCHEMAS = {"benchmark.schema.json": results.schema, "bundle.schema.json": description.schema}
 
 
 def main(_: list[str]) -> None:
-    DOCUMENT.write_text(json.dumps(schema(), indent=2) + "\n")
+    for name, schema in SCHEMAS.items():
+        (DOCS / name).write_text(json.dumps(schema(), indent=2) + "\n")
 
 
 if __name__ == "__main__":

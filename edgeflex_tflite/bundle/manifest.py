@@ -67,11 +67,16 @@ def fingerprint(run: Run) -> dict[str, Any]:
 
 def manifest(run: Run, origin: Origin, identity: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The manifest of a bundle whose other files are in `folder`; `identity` is the run's fingerprint."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
         "origin": dataclasses.asdict(origin),
         "architecture": type(run.source).__name__,
         "seed": run.recipe.seed,
         "run": identity,
-        "files": {str(path.relative_to(folder)): files.sha256_of_file(path) for path in paths},
+        "files": hashes(folder),
     }
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file under a folder, by its path there."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): files.sha256_of_file(path) for path in paths}

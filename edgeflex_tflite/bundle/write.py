@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from PIL import Image
-
 from edgeflex_tflite import files
 from edgeflex_tflite.artifacts import StageRecord
 from edgeflex_tflite.artifacts.results import SUMMARY_FILE
+from edgeflex_tflite.bundle.device import write_golden, write_preprocessing
+from edgeflex_tflite.bundle.layout import MANIFEST_FILE, MODEL_FILE, RECIPE_FILE
 from edgeflex_tflite.bundle.manifest import Origin, manifest
 from edgeflex_tflite.lower.metadata import LABELS_FILE, labels_text
 from edgeflex_tflite.report.findings import gather
@@ -40,49 +39,23 @@ def bundle_step(
     folder: Path,
 ) -> str:
     """Gather the bundle's files in `folder`; the manifest is written last and has the hash of every other file."""
-    model = folder / "model.tflite"
+    model = folder / MODEL_FILE
     shutil.copyfile(lowered / "model.tflite", model)
     shutil.copyfile(verified / "metrics.json", folder / "metrics.json")
     if timed is not None:
         shutil.copyfile(timed / "benchmark.json", folder / "benchmark.json")
-    (folder / "recipe.json").write_text(run.recipe.to_json())
+    (folder / RECIPE_FILE).write_text(run.recipe.to_json())
     (folder / LABELS_FILE).write_text(labels_text(run.labels))
-    _write_preprocessing(run, folder / "preprocessing.json")
-    _write_golden(run, model, folder / "golden")
+    write_preprocessing(folder, run.spec, run.preprocessing)
+    pixels = next(iter(run.data.evaluation))[0][0].numpy()
+    write_golden(folder, pixels, FileRunner(model, run.spec, run.threads))
     found = gather(run, origin, profiled, pruned, scaled, verified, timed, stages, model)
     (folder / "report.md").write_text(report(found), encoding="utf-8")
     (folder / "report.html").write_text(report_html(found), encoding="utf-8")
     (folder / SUMMARY_FILE).write_text(summary_text(found))
     files.write_json(folder / "stages.json", list(stages), list[StageRecord])
-    _write_json(folder / "manifest.json", manifest(run, origin, identity, folder))
+    _write_json(folder / MANIFEST_FILE, manifest(run, origin, identity, folder))
     return f"{model.stat().st_size:,} bytes of model.tflite and its evidence"
-
-
-def _write_preprocessing(run: Run, path: Path) -> None:
-    """What a device has to do with an image before it gives it to the file."""
-    spec, preprocessing = run.spec, run.preprocessing.to_json()
-    resize = {key: preprocessing[key] for key in ("height", "width", "interpolation", "crop_pct", "crop_mode")}
-    normalization = {"mean": list(spec.mean), "std": list(spec.std)}
-    content = {
-        "input_shape": list(spec.shape),
-        "input_layout": spec.layout,
-        "input_range": spec.range,
-        "channel_order": "RGB",
-        "resize": resize,
-        "normalization": normalization,
-        "normalization_inside_the_file": spec.range != "normalized",
-    }
-    _write_json(path, content)
-
-
-def _write_golden(run: Run, model: Path, folder: Path) -> None:
-    """One evaluation image, the exact array that the file is given for it, and what the file must answer."""
-    folder.mkdir()
-    pixels = next(iter(run.data.evaluation))[0][0].numpy()
-    runner = FileRunner(model, run.spec, run.threads)
-    Image.fromarray(pixels.transpose(1, 2, 0)).save(folder / "image.png")
-    np.save(folder / "input.npy", runner.tensor(pixels))
-    np.save(folder / "output.npy", runner.raw(pixels))
 
 
 def _write_json(path: Path, content: object) -> None:
