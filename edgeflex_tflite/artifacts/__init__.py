@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgeflex_tflite.artifacts.file import UNMERGED, WHOLE, Chunks, InputSpec, MemoryCost, Merging
+from edgeflex_tflite.artifacts.npu import Figure, NpuReport, OnCpu
 from edgeflex_tflite.artifacts.precision import (
     AwqGroup,
     Dtype,
@@ -35,11 +36,14 @@ __all__ = [
     "Bundle",
     "Chunks",
     "Dtype",
+    "Figure",
     "InputSpec",
     "MemoryCost",
     "Merging",
     "Metrics",
     "NotMeasured",
+    "NpuReport",
+    "OnCpu",
     "Parity",
     "PrecisionPlan",
     "Proportion",

@@ -13,9 +13,18 @@ from PIL import Image
 
 from edgeflex_tflite import files
 from edgeflex_tflite.analysis.analysis import analyze_file
-from edgeflex_tflite.artifacts import ActivationProfile, AwqGroup, Metrics, PrunePlan, RoundedSite, StageRecord
+from edgeflex_tflite.artifacts import (
+    ActivationProfile,
+    AwqGroup,
+    Metrics,
+    NpuReport,
+    PrunePlan,
+    RoundedSite,
+    StageRecord,
+)
 from edgeflex_tflite.bundle.manifest import Origin, manifest
 from edgeflex_tflite.lower.metadata import LABELS_FILE, labels_text
+from edgeflex_tflite.npu.compile import NPU_FILE
 from edgeflex_tflite.report.markdown import report
 from edgeflex_tflite.targets.results import Results
 from edgeflex_tflite.verify.runner import FileRunner
@@ -34,6 +43,7 @@ def bundle_step(
     lowered: Path,
     verified: Path,
     timed: Path | None,
+    compiled: Path | None,
     stages: Sequence[StageRecord],
     folder: Path,
 ) -> str:
@@ -43,6 +53,8 @@ def bundle_step(
     shutil.copyfile(verified / "metrics.json", folder / "metrics.json")
     if timed is not None:
         shutil.copyfile(timed / "benchmark.json", folder / "benchmark.json")
+    if compiled is not None:
+        shutil.copytree(compiled, folder, dirs_exist_ok=True)
     (folder / "recipe.json").write_text(run.recipe.to_json())
     (folder / LABELS_FILE).write_text(labels_text(run.labels))
     _write_preprocessing(run, folder / "preprocessing.json")
@@ -58,6 +70,7 @@ def bundle_step(
         analyze_file(model, num_threads=run.threads),
         None if timed is None else files.read_json(timed / "benchmark.json", Results),
         stages,
+        None if compiled is None else files.read_json(compiled / NPU_FILE, NpuReport),
     )
     (folder / "report.md").write_text(text)
     files.write_json(folder / "stages.json", list(stages), list[StageRecord])

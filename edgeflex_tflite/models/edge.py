@@ -44,6 +44,10 @@ class Norm(nn.Module):
         self.centred = centred
 
     def forward(self, x: Tensor) -> Tensor:
+        """Any leading dimensions, which become one: an Ethos-U takes the mean of a row of two dimensions alone."""
+        return self._of_rows(x) if x.dim() == 2 else self._of_rows(x.flatten(0, -2)).reshape(x.shape)
+
+    def _of_rows(self, x: Tensor) -> Tensor:
         if not self.centred:
             x = x - x.mean(dim=-1, keepdim=True)
         x = x * torch.rsqrt((x * x).mean(dim=-1, keepdim=True) + self.eps) * self.weight

@@ -15,6 +15,7 @@ from edgeflex_tflite.artifacts import (
     BlockShape,
     Merging,
     Metrics,
+    NpuReport,
     Parity,
     PrecisionPlan,
     Proportion,
@@ -28,6 +29,7 @@ from edgeflex_tflite.lower.merge import tokens_entering
 from edgeflex_tflite.recipe import MEGABYTE
 from edgeflex_tflite.report.analysis import placement_line
 from edgeflex_tflite.report.benchmark import benchmark_text
+from edgeflex_tflite.report.npu import npu_text
 from edgeflex_tflite.report.plan import chunks_text, precision_rows
 from edgeflex_tflite.targets.results import Results
 
@@ -48,6 +50,7 @@ def report(
     analysis: Analysis,
     benchmark: Results | None,
     stages: Sequence[StageRecord],
+    npu: NpuReport | None = None,
 ) -> str:
     """The whole report as Markdown."""
     sections = [
@@ -60,6 +63,7 @@ def report(
         _memory_note(metrics),
         "## On this machine\n\n" + _benchmark_text(benchmark),
         "## Where it runs\n\n" + _placement_text(analysis),
+        "" if npu is None else f"## On {npu.target}\n\n{npu_text(npu)}",
         "## What was done\n\n" + _widths_table(plan),
         _precision_table(run.precisions.lowered(plan.dtypes)),
         _merging_text(metrics.merging, tokens_entering(run.dense, metrics.merging.count)),

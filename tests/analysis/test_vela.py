@@ -12,7 +12,6 @@ import pytest
 
 from edgeflex_tflite.analysis.tool import ToolRun
 from edgeflex_tflite.analysis.vela import (
-    ACCELERATORS,
     MISSING,
     USUAL,
     Cycles,
@@ -22,6 +21,7 @@ from edgeflex_tflite.analysis.vela import (
     vela_command,
 )
 from edgeflex_tflite.artifacts import NotMeasured
+from edgeflex_tflite.chips import ETHOS_U
 from edgeflex_tflite.errors import UserError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "vela"
@@ -216,7 +216,7 @@ def test_what_is_not_there_is_the_users_error(model: Path) -> None:
         compile_for_ethos_u(model, vela=model)
     with pytest.raises(UserError, match="There is no file"):
         compile_for_ethos_u(model.with_name("missing.tflite"))
-    assert set(USUAL) <= set(ACCELERATORS)
+    assert set(USUAL) <= set(ETHOS_U)
 
 
 @pytest.mark.parametrize("accelerator", USUAL)
