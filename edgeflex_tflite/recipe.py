@@ -289,6 +289,8 @@ def _check_target(recipe: Recipe) -> None:
             f"target is {recipe.target!r}: choose one of {', '.join((chips.CPU, *chips.ETHOS_U, chips.EDGETPU))}, or "
             f"VENDOR:CHIP of a vendor among {', '.join(chips.VENDORS)}, as in qualcomm:SM8650"
         )
+    if recipe.target == chips.EDGETPU and recipe.stream == "int16":
+        raise UserError("an Edge TPU computes in 8 bits: stream int16 contradicts target edgetpu; give auto or int8")
     if not chips.takes(recipe.target, recipe.precision):
         raise UserError(
             f"target {recipe.target} and precision {recipe.precision} contradict each other: give precision "

@@ -15,6 +15,7 @@ from edgeflex_tflite.lower.fit import fit_arena
 from edgeflex_tflite.lower.merge import check_mergeable
 from edgeflex_tflite.lower.predict import predict_memory
 from edgeflex_tflite.models.edge import EdgeViT
+from edgeflex_tflite.models.forms import form_for
 from edgeflex_tflite.models.sites import compute_sites, weight_sites
 from edgeflex_tflite.models.translate import to_edge_form
 from edgeflex_tflite.npu.compile import check_target
@@ -111,7 +112,7 @@ def design_file(model: nn.Module, preprocessing: Preprocessing, recipe: Recipe, 
     """
     check_target(recipe.target)
     check_model_fits(model)
-    dense = to_edge_form(model)
+    dense = form_for(recipe.target, to_edge_form(model))
     if recipe.merges:
         check_mergeable(dense)
     size = (preprocessing.height, preprocessing.width)

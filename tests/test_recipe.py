@@ -29,7 +29,11 @@ PIECES_OR_MERGING: st.SearchStrategy[dict[str, Any]] = st.one_of(
         optional={"merge_tokens": COUNT, "latency_target_ms": st.floats(1e-3, 1e6) | COUNT},
     ),
     st.fixed_dictionaries(
-        {"precision": st.just("int8_full"), "target": st.sampled_from(["ethos-u55-256", "edgetpu", "qualcomm:SM8650"])}
+        {
+            "precision": st.just("int8_full"),
+            "stream": st.just("auto"),
+            "target": st.sampled_from(["ethos-u55-256", "edgetpu", "qualcomm:SM8650"]),
+        }
     ),
 )
 OTHERS = st.fixed_dictionaries(
@@ -131,7 +135,7 @@ def test_equal_recipes_have_equal_hashes(name: str) -> None:
 UNKNOWN = [
     ("prune_ration", "unknown recipe key 'prune_ration': did you mean 'prune_ratio'?"),
     ("Precision", "did you mean 'precision'?"),
-    ("xyz", "unknown recipe key 'xyz': known keys: precision, memory_budget_mb, "),
+    ("xyz", "unknown recipe key 'xyz': known keys: target, precision, memory_budget_mb, "),
 ]
 
 
@@ -288,7 +292,9 @@ def test_a_target_brings_its_precision_unless_one_is_given(target: str) -> None:
     assert from_dict({"target": target}).precision == "int8_full"
     assert load("paper").overruled_by({"target": target}).precision == "int8_full"
     assert Recipe(precision="fp32").overruled_by({"target": "cpu"}).precision == "fp32"
-    with pytest.raises(UserError, match=rf"target {target} and precision mixed contradict each other: give precision int"):
+    with pytest.raises(
+        UserError, match=rf"target {target} and precision mixed contradict each other: give precision int"
+    ):
         Recipe().overruled_by({"target": target, "precision": "mixed"})
 
 
@@ -298,9 +304,16 @@ def test_phones_take_floats_and_microcontrollers_do_not() -> None:
         from_dict({"target": "ethos-u55-256", "precision": "fp32"})
 
 
+def test_an_edge_tpu_has_no_16_bits() -> None:
+    with pytest.raises(UserError, match="an Edge TPU computes in 8 bits: stream int16 contradicts target edgetpu"):
+        from_dict({"target": "edgetpu", "stream": "int16"})
+
+
 @pytest.mark.parametrize("target", ["ethos-u", "ethos-u55", "qualcomm", "qualcomm:", "apple:M4", "tpu", ""])
 def test_unknown_target(target: str) -> None:
-    with pytest.raises(UserError, match=r"choose one of cpu, ethos-u55-32, .*, edgetpu, or VENDOR:CHIP of a vendor among"):
+    with pytest.raises(
+        UserError, match=r"choose one of cpu, ethos-u55-32, .*, edgetpu, or VENDOR:CHIP of a vendor among"
+    ):
         from_dict({"target": target})
 
 

@@ -147,8 +147,8 @@ def compile_for_edgetpu(
     if tool is None:
         return NotMeasured(MISSING)
     options = ("-a",) if all_parts else ()
-    found, printed = _attempt(tool, model, output, options, timeout_s)
-    for more in _retries(printed) if retry and isinstance(found, NotMeasured) else ():
+    found, run = _attempt(tool, model, output, options, timeout_s)
+    for more in _retries(run) if retry and isinstance(found, NotMeasured) else ():
         found, _ = _attempt(tool, model, output, (*options, *more), timeout_s)
         if isinstance(found, EdgeTpuCompilation):
             break
@@ -157,24 +157,26 @@ def compile_for_edgetpu(
 
 def _attempt(
     tool: str, model: Path, output: Path | None, options: tuple[str, ...], timeout_s: float
-) -> tuple[EdgeTpuCompilation | NotMeasured, str]:
-    """What one run of the compiler says, and all that it printed."""
+) -> tuple[EdgeTpuCompilation | NotMeasured, ToolRun]:
+    """What one run of the compiler says, and the run."""
     with tempfile.TemporaryDirectory() as folder:
         run = run_tool([tool, *options, "-o", folder, str(model.resolve())], Path(folder), timeout_s)
         compiled, log = (Path(folder) / f"{model.stem}_edgetpu{end}" for end in (".tflite", ".log"))
         if "Model compiled successfully" not in run.output or not compiled.is_file():
-            return NotMeasured(_failure(run, timeout_s)), run.output
+            return NotMeasured(_failure(run, timeout_s)), run
         if output is not None:
             shutil.copyfile(compiled, output)
         found = parse(run.output, log.read_text() if log.is_file() else "")
     if isinstance(found, EdgeTpuCompilation):
         found = dataclasses.replace(found, options=options)
-    return found, run.output
+    return found, run
 
 
-def _retries(printed: str) -> tuple[tuple[str, ...], ...]:
-    """Options with which what the compiler printed as it failed has been seen to go away, the first to try first."""
-    return next((retries for row, _, retries in _FAILURES if re.search(row, printed, re.MULTILINE)), ())
+def _retries(run: ToolRun) -> tuple[tuple[str, ...], ...]:
+    """Options with which a failure has been seen to go away, the first to try first."""
+    if run.code is not None and run.code < 0:
+        return (AGAIN, SEARCH)
+    return next((retries for row, _, retries in _FAILURES if re.search(row, run.output, re.MULTILINE)), ())
 
 
 def parse(output: str, log: str = "") -> EdgeTpuCompilation | NotMeasured:

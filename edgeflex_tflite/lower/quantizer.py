@@ -14,6 +14,7 @@ from ai_edge_quantizer.utils import qsv_utils
 from edgeflex_tflite.artifacts import Dtype, PrecisionPlan
 from edgeflex_tflite.lower import flatbuffer
 from edgeflex_tflite.lower.grid import exact_recovery
+from edgeflex_tflite.quantize.plan import PATCH_EMBED
 from edgeflex_tflite.quiet import quiet
 
 SIGNATURE = "serving_default"
@@ -98,8 +99,8 @@ def recipe_entries(plan: PrecisionPlan, on_grid: bool = False) -> Iterator[tuple
             yield _site_regex(site), ALL, _integer_config(plan, Dtype.INT8, activation_bits=16), MIN_MAX
         elif site in plan.weights:
             config = _integer_config(plan, precision.dtype)
-            yield _site_regex(site), qtyping.TFLOperationName.FULLY_CONNECTED, config, algorithm
-            yield _site_regex(site), qtyping.TFLOperationName.CONV_2D, config, MIN_MAX
+            for operation in WEIGHTED_OPERATORS:
+                yield _site_regex(site), operation, config, MIN_MAX if site == PATCH_EMBED else algorithm
 
 
 def _site_regex(site: str) -> str:

@@ -15,7 +15,7 @@ def check(target: str) -> None:
     """Raises UserError where Vela is not installed."""
     if vela_command() is None:
         raise UserError(
-            f"target {target}: Arm's Vela is not installed: pip install 'edgeflex-tflite[npu]', or put its `vela` on PATH"
+            f"target {target}: Vela is not installed: pip install 'edgeflex-tflite[npu]', or put its `vela` on PATH"
         )
 
 
