@@ -94,4 +94,6 @@ def _cache_note(model: Path) -> str:
     if cost.weights_bytes <= cache:
         return f"{weights}, which fit {holds}."
     budget = (cache + cost.arena_bytes) / MEGABYTE
-    return f"{weights}, more than {holds}: --memory_budget_mb={budget:.2f} prunes it until they fit."
+    return (
+        f"{weights}, more than {holds}: --memory_budget_mb={budget:.2f} asks the allocator to prune it until they fit."
+    )
