@@ -16,7 +16,7 @@ from edgeflex_tflite.recipe import MEGABYTE
 
 NOT_RUN = (
     "edgetpu_compiler is not on PATH and was not run: this is a forecast from Coral's documents. Coral gives the "
-    "compiler for Debian and Ubuntu on x86-64 (https://coral.ai/docs/edgetpu/compiler/): edgetpu_compiler model.tflite"
+    "compiler for Debian and Ubuntu on x86-64 (https://coral.ai/docs/edgetpu/compiler/)."
 )
 
 
@@ -94,6 +94,4 @@ def _cache_note(model: Path) -> str:
     if cost.weights_bytes <= cache:
         return f"{weights}, which fit {holds}."
     budget = (cache + cost.arena_bytes) / MEGABYTE
-    return (
-        f"{weights}, more than {holds}: --memory_budget_mb={budget:.2f} asks the allocator to prune it until they fit."
-    )
+    return f"{weights}, more than {holds}: --memory_budget_mb={budget:.2f} asks for a pruned one whose weights fit."

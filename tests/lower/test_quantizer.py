@@ -110,9 +110,7 @@ def test_an_integer_file_has_the_form_that_an_ethos_u_takes_whole(tmp_path: Path
     inputs = np.random.default_rng(0).uniform(0, 255, (4, *SPEC.shape)).astype(np.float32)
     quantize_file(tmp_path / "float.tflite", tmp_path / "model.tflite", plan_for(edge, "int8_full"), inputs, threads=1)
     graph = load_graphs(tmp_path / "model.tflite")[0]
-    read = {
-        name: [graph.tensors[op.inputs[0]] for op in graph.ops if op.name == name] for name in ("MEAN", "BATCH_MATMUL")
-    }
-    constants = [tensor for tensor in read["BATCH_MATMUL"] if tensor.is_constant]
+    first = [(op.name, graph.tensors[op.inputs[0]]) for op in graph.ops]
+    constants = [tensor for name, tensor in first if name == "BATCH_MATMUL" and tensor.is_constant]
     assert [tensor.quantization.granularity for tensor in constants if tensor.quantization] == ["per-tensor"]
-    assert {len(tensor.shape) for tensor in read["MEAN"]} == {2}
+    assert {len(tensor.shape) for name, tensor in first if name == "MEAN"} == {2}
