@@ -45,8 +45,8 @@ class Norm(nn.Module):
         self.centred = centred
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any leading dimensions, which become one: an Ethos-U takes the mean of a row of two dimensions alone."""
-        return self._of_rows(x) if x.dim() == 2 else self._of_rows(x.flatten(0, -2)).reshape(x.shape)
+        """Any leading dimensions, which become one at most: an Ethos-U takes means of rows of two dimensions alone."""
+        return self._of_rows(x) if x.dim() <= 2 else self._of_rows(x.flatten(0, -2)).reshape(x.shape)
 
     def _of_rows(self, x: Tensor) -> Tensor:
         if not self.centred:
