@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgeflex_tflite import files, serialize, steps
+from edgeflex_tflite import chips, files, serialize, steps
 from edgeflex_tflite.artifacts import Bundle, Metrics, Tried
 from edgeflex_tflite.bundle.manifest import Origin, fingerprint
 from edgeflex_tflite.bundle.write import bundle_step
@@ -138,6 +138,9 @@ def _run_stages(
     else:
         made = _make(run, store, version)
         dense_logits = evaluate_dense()
+    compiled = None
+    if run.recipe.target != chips.CPU:
+        compiled = store.run("npu", partial(steps.npu_step, run, made.lowered))
     pruned_logits = None
     if steps.was_pruned(made.pruned):
         smaller = serialize.read_model(made.pruned / "model.safetensors", run.dense)
@@ -162,6 +165,7 @@ def _run_stages(
         made.lowered,
         verified,
         timed,
+        compiled,
         tuple(store.records),
     )
     return store.run("bundle", bundle)

@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from edgeflex_tflite import chips
 from edgeflex_tflite.errors import UserError
 
 KILOBYTE = 1000
@@ -49,6 +50,9 @@ class Recipe:
     """A compression recipe.
 
     Attributes:
+        target: what the file is for: `cpu`, an Ethos-U such as `ethos-u55-256`, `edgetpu`, or a phone's chip as in
+            `qualcomm:SM8650`. NPUs get a file that their compiler has been run on, in precision `int8_full` where no
+            other is given with the target.
         precision: `mixed` (INT8 linears with activations quantized at run time, FP16 at `fp16_sites`, the rest FP32),
             `fp32`, `fp16` (weights), `int8_dynamic`, `int4_dynamic` (INT4 linears), `int8_static` (integer inside,
             float input and output) or `int8_full`.
@@ -93,6 +97,7 @@ class Recipe:
         seed: of every random choice.
     """
 
+    target: str = chips.CPU
     precision: str = "mixed"
     memory_budget_mb: float | None = None
     arena_budget_kb: float | None = None
@@ -135,6 +140,7 @@ class Recipe:
             raise UserError(
                 "memory_budget_mb and prune_ratio contradict each other: give the budget or the ratio, not both"
             )
+        _check_target(self)
         _check_merging(self)
         _check_regexes(self)
         _make_floats_(self)
@@ -190,10 +196,14 @@ class Recipe:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
     def overruled_by(self, changes: dict[str, Any]) -> Recipe:
-        """With some keys changed; a changed budget takes the place of a ratio, and a changed ratio that of a budget."""
+        """With some keys changed.
+
+        A changed budget takes the place of a ratio, a changed ratio that of a budget, and the precision that a changed
+        target needs that of the recipe.
+        """
         instead = {"memory_budget_mb": "prune_ratio", "prune_ratio": "memory_budget_mb"}
         dropped = {instead[key]: None for key in instead if key in changes and instead[key] not in changes}
-        return self.replace(**dropped, **changes)
+        return self.replace(**dropped, **_of_target(changes), **changes)
 
     def replace(self, **changes: Any) -> Recipe:
         return from_dict(dataclasses.asdict(self) | changes)
@@ -229,7 +239,12 @@ def from_dict(values: dict[str, Any]) -> Recipe:
             close = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
             raise UserError(f"unknown recipe key {key!r}: {hint}")
-    return Recipe(**values)
+    return Recipe(**_of_target(values), **values)
+
+
+def _of_target(values: dict[str, Any]) -> dict[str, Any]:
+    """The precision that comes with a target that is given without one."""
+    return {} if "precision" in values or values.get("target", chips.CPU) == chips.CPU else {"precision": chips.INTEGER}
 
 
 def kind_of(name: str) -> type:
@@ -265,6 +280,21 @@ def _check_ranges(recipe: Recipe) -> None:
     if recipe.max_accuracy_drop is not None and not 0 <= recipe.max_accuracy_drop <= 100:
         raise UserError(
             f"max_accuracy_drop is {recipe.max_accuracy_drop}: give percentage points, 0 or more, up to 100"
+        )
+
+
+def _check_target(recipe: Recipe) -> None:
+    if not chips.is_known(recipe.target):
+        raise UserError(
+            f"target is {recipe.target!r}: choose one of {', '.join((chips.CPU, *chips.ETHOS_U, chips.EDGETPU))}, or "
+            f"VENDOR:CHIP of a vendor among {', '.join(chips.VENDORS)}, as in qualcomm:SM8650"
+        )
+    if recipe.target == chips.EDGETPU and recipe.stream == "int16":
+        raise UserError("an Edge TPU computes in 8 bits: stream int16 contradicts target edgetpu; give auto or int8")
+    if not chips.takes(recipe.target, recipe.precision):
+        raise UserError(
+            f"target {recipe.target} and precision {recipe.precision} contradict each other: give precision "
+            f"{chips.INTEGER}, or another target"
         )
 
 
@@ -304,7 +334,7 @@ PRESETS: dict[str, Recipe] = {
     "paper": Recipe(prune_score="mean_abs", compensate="none", refit=False, prune_ratio=0.25),
     "smallest": Recipe(max_accuracy_drop=1.0),
     "npu": Recipe(precision="int8_full"),
-    "edgetpu": Recipe(precision="int8_full"),
+    "edgetpu": Recipe(target=chips.EDGETPU, precision="int8_full"),
 }
 
 

@@ -15,8 +15,10 @@ from edgeflex_tflite.lower.fit import fit_arena
 from edgeflex_tflite.lower.merge import check_mergeable
 from edgeflex_tflite.lower.predict import predict_memory
 from edgeflex_tflite.models.edge import EdgeViT
+from edgeflex_tflite.models.forms import form_for
 from edgeflex_tflite.models.sites import compute_sites, weight_sites
 from edgeflex_tflite.models.translate import to_edge_form
+from edgeflex_tflite.npu.compile import check_target
 from edgeflex_tflite.profiling.blocks import Tokens, embed
 from edgeflex_tflite.quantize.plan import plan_precision
 from edgeflex_tflite.recipe import Recipe
@@ -107,10 +109,12 @@ def design_file(model: nn.Module, preprocessing: Preprocessing, recipe: Recipe, 
 
     Raises:
         UserError: model too large for this machine or without an edge form; recipe or preprocessing that do not fit it;
-            an arena budget that is out of reach; tokens to merge where the head reads them all.
+            an arena budget that is out of reach; tokens to merge where the head reads them all; a target whose
+            compiler is not installed.
     """
+    check_target(recipe.target)
     check_model_fits(model)
-    dense = to_edge_form(model)
+    dense = form_for(recipe.target, to_edge_form(model))
     if recipe.merges:
         check_mergeable(dense)
     size = (preprocessing.height, preprocessing.width)

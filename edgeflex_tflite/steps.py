@@ -34,6 +34,7 @@ from edgeflex_tflite.lower.metadata import add_metadata, labels_archive
 from edgeflex_tflite.lower.predict import memory_cost
 from edgeflex_tflite.lower.quantizer import quantize_file
 from edgeflex_tflite.models.edge import EdgeViT
+from edgeflex_tflite.npu.compile import NPU_FILE, compile_for
 from edgeflex_tflite.planning import check_budget_holds, levers_of, measure, plan_pruning
 from edgeflex_tflite.profiling.blocks import embed
 from edgeflex_tflite.profiling.profile import profile
@@ -308,6 +309,13 @@ def benchmark_step(run: Run, lowered: Path, weight_cache: bool, folder: Path) ->
     assert isinstance(latency, Latency)
     against = f", {found.ratios[0].median:.2f} of FP32's" if found.ratios else ""
     return f"{latency.median_ms:.2f} ms{against}"
+
+
+def npu_step(run: Run, lowered: Path, folder: Path) -> str:
+    """The written file compiled for the recipe's target, and what the compiler says of it."""
+    report = compile_for(run.recipe.target, lowered / "model.tflite", folder)
+    files.write_json(folder / NPU_FILE, report)
+    return report.verdict
 
 
 def _parity_logits(run: Run, scaled: Path, lowered: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -28,6 +28,13 @@ PIECES_OR_MERGING: st.SearchStrategy[dict[str, Any]] = st.one_of(
         {"precision": st.sampled_from(["mixed", "fp32", "int8_static"]), "stream": st.sampled_from(["auto", "fp32"])},
         optional={"merge_tokens": COUNT, "latency_target_ms": st.floats(1e-3, 1e6) | COUNT},
     ),
+    st.fixed_dictionaries(
+        {
+            "precision": st.just("int8_full"),
+            "stream": st.just("auto"),
+            "target": st.sampled_from(["ethos-u55-256", "edgetpu", "qualcomm:SM8650"]),
+        }
+    ),
 )
 OTHERS = st.fixed_dictionaries(
     {},
@@ -77,6 +84,7 @@ def test_strategy_covers_every_field() -> None:
         "merge_tokens",
         "latency_target_ms",
         "prune_ratio",
+        "target",
     }
     assert drawn == set(FIELDS)
 
@@ -109,7 +117,7 @@ def test_json_names_every_field_in_order() -> None:
 
 def test_hash_of_the_defaults() -> None:
     """Written down, so that a change of a default or of the form is a decision."""
-    assert Recipe().sha256 == "06eb3573afe87e748a3b7c8a774be002f769b2d75f2355c7cc47568f4f858487"
+    assert Recipe().sha256 == "6e0df5756ea75d6f0ab5c05cfa2417bf7a570f75632ac9e6a174adc3367ab1bc"
 
 
 def test_hash_tells_recipes_apart() -> None:
@@ -127,7 +135,7 @@ def test_equal_recipes_have_equal_hashes(name: str) -> None:
 UNKNOWN = [
     ("prune_ration", "unknown recipe key 'prune_ration': did you mean 'prune_ratio'?"),
     ("Precision", "did you mean 'precision'?"),
-    ("xyz", "unknown recipe key 'xyz': known keys: precision, memory_budget_mb, "),
+    ("xyz", "unknown recipe key 'xyz': known keys: target, precision, memory_budget_mb, "),
 ]
 
 
@@ -277,6 +285,36 @@ def test_named_presets() -> None:
     assert set(PRESETS) == {"paper", "balanced", "smallest", "edgetpu", "npu"}
     paper = PRESETS["paper"]
     assert (paper.prune_score, paper.compensate, paper.refit, paper.precision) == ("mean_abs", "none", False, "mixed")
+
+
+@pytest.mark.parametrize("target", ["ethos-u85-1024", "edgetpu", "mediatek:MT6991"])
+def test_a_target_brings_its_precision_unless_one_is_given(target: str) -> None:
+    assert from_dict({"target": target}).precision == "int8_full"
+    assert load("paper").overruled_by({"target": target}).precision == "int8_full"
+    assert Recipe(precision="fp32").overruled_by({"target": "cpu"}).precision == "fp32"
+    with pytest.raises(
+        UserError, match=rf"target {target} and precision mixed contradict each other: give precision int"
+    ):
+        Recipe().overruled_by({"target": target, "precision": "mixed"})
+
+
+def test_phones_take_floats_and_microcontrollers_do_not() -> None:
+    assert from_dict({"target": "qualcomm:SM8650", "precision": "fp32"}).precision == "fp32"
+    with pytest.raises(UserError, match="contradict each other"):
+        from_dict({"target": "ethos-u55-256", "precision": "fp32"})
+
+
+def test_an_edge_tpu_has_no_16_bits() -> None:
+    with pytest.raises(UserError, match="an Edge TPU computes in 8 bits: stream int16 contradicts target edgetpu"):
+        from_dict({"target": "edgetpu", "stream": "int16"})
+
+
+@pytest.mark.parametrize("target", ["ethos-u", "ethos-u55", "qualcomm", "qualcomm:", "apple:M4", "tpu", ""])
+def test_unknown_target(target: str) -> None:
+    with pytest.raises(
+        UserError, match=r"choose one of cpu, ethos-u55-32, .*, edgetpu, or VENDOR:CHIP of a vendor among"
+    ):
+        from_dict({"target": target})
 
 
 NOT_RECIPES: list[tuple[bytes, str]] = [

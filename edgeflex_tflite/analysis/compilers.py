@@ -8,8 +8,9 @@ from pathlib import Path
 
 from edgeflex_tflite.analysis.edgetpu_compiler import EdgeTpuCompilation, compile_for_edgetpu
 from edgeflex_tflite.analysis.tool import find_tool
-from edgeflex_tflite.analysis.vela import ACCELERATORS, EthosUReport, compile_for_ethos_u, vela_command
+from edgeflex_tflite.analysis.vela import EthosUReport, compile_for_ethos_u, vela_command
 from edgeflex_tflite.artifacts import NotMeasured
+from edgeflex_tflite.chips import ETHOS_U
 from edgeflex_tflite.errors import UserError
 
 
@@ -46,8 +47,8 @@ def check_asked(accelerators: Sequence[str], *, edgetpu_compiler: str | None = N
         UserError: A given path is no executable, or an accelerator is unknown.
     """
     for name in accelerators:
-        if name not in ACCELERATORS:
-            raise UserError(f"{name} is no Ethos-U that Vela knows: choose one of {', '.join(ACCELERATORS)}")
+        if name not in ETHOS_U:
+            raise UserError(f"{name} is no Ethos-U that Vela knows: choose one of {', '.join(ETHOS_U)}")
     find_tool("edgetpu_compiler", edgetpu_compiler)
     vela_command(vela)
 

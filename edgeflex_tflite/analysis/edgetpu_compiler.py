@@ -6,6 +6,7 @@ says when it fails; `tests/golden/edgetpu_compiler` tells which.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 import tempfile
@@ -28,22 +29,34 @@ TIMEOUT_S = 600.0
 
 _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _OPS = re.compile(r"^(\S+)\s+(\d+)\s{2,}(\S.*?)\s*$")
-_FAILURES = (
-    (r"Op builtin_code out of range: (?P<code>\d+)", "it is older than the operator {0}, which the file uses"),
-    (r"Didn't find op for builtin opcode '(\w+)' version '(\d+)'", "it is older than version {1} of {0}"),
-    (r"Model not quantized", "the model is not fully quantized: convert with --precision=int8_full (preset edgetpu)"),
-    (r"only supports static-sized tensors", "a tensor's size is open until run time: convert for one batch size"),
-    (r"Encountered unresolved custom op: (.+?)\.?$", "it does not know the custom operator {0}"),
-    (r"Compilation timeout", "its own timer ran out, as it does on large activations"),
-    (r"large activation tensors", "the activations are too large for it"),
-    (r"Internal compiler error", "it broke down with an internal error and says no more"),
-    (r"uncaught exception of type (.+)", "it broke down: {0}"),
-    (r"Model could not be parsed", "it cannot read the file"),
-    (r"Invalid model", "it takes the file for invalid and says no more"),
-    (r"Compilation failed: (.+)", "{0}"),
-    (r"Compilation failed", "it failed and says no more"),
+AGAIN: tuple[str, ...] = ()
+LONGER = ("--timeout_sec", "540")
+SEARCH = ("--search_delegate", "--delegate_search_step", "10")
+"""It takes operators off the end until what is left compiles."""
+_FAILURES: tuple[tuple[str, str, tuple[tuple[str, ...], ...]], ...] = (
+    (r"Op builtin_code out of range: (?P<code>\d+)", "it is older than the operator {0}, which the file uses", ()),
+    (r"Didn't find op for builtin opcode '(\w+)' version '(\d+)'", "it is older than version {1} of {0}", ()),
+    (
+        r"Model not quantized",
+        "the model is not fully quantized: convert with --precision=int8_full (preset edgetpu)",
+        (),
+    ),
+    (r"only supports static-sized tensors", "a tensor's size is open until run time: convert for one batch size", ()),
+    (r"Encountered unresolved custom op: (.+?)\.?$", "it does not know the custom operator {0}", ()),
+    (r"Compilation timeout", "its own timer ran out, as it does on large activations", (LONGER, SEARCH)),
+    (r"large activation tensors", "the activations are too large for it", (SEARCH,)),
+    (r"Internal compiler error", "it broke down with an internal error and says no more", (AGAIN, SEARCH)),
+    (r"uncaught exception of type (.+)", "it broke down: {0}", (AGAIN, SEARCH)),
+    (r"Model could not be parsed", "it cannot read the file", ()),
+    (r"Invalid model", "it takes the file for invalid and says no more", ()),
+    (r"Compilation failed: (.+)", "{0}", ()),
+    (r"Compilation failed", "it failed and says no more", (SEARCH,)),
 )
-"""What it prints -> what that means; the first that is found, since a precise line comes with a general one."""
+"""What it prints -> what that means, and with which options it has been seen to get through after all.
+
+The first that is found counts, since a precise line comes with a general one. Sources: google-coral/edgetpu issues 173
+and 211 (an internal error goes away by itself), 444 and 903 (a search after large activations or a silent failure).
+"""
 
 
 @dataclass(frozen=True)
@@ -80,6 +93,7 @@ class EdgeTpuCompilation:
         parts: Edge TPU parts ("subgraphs") in the compiled file.
         op_count: Operators of the file that was compiled.
         ops: The operation log.
+        options: That the compiler was started with.
     """
 
     version: str
@@ -91,6 +105,7 @@ class EdgeTpuCompilation:
     parts: int
     op_count: int
     ops: tuple[OpStatus, ...]
+    options: tuple[str, ...] = ()
 
     @property
     def mapped(self) -> int:
@@ -110,6 +125,7 @@ def compile_for_edgetpu(
     *,
     compiler: str | Path | None = None,
     all_parts: bool = False,
+    retry: bool = False,
     timeout_s: float = TIMEOUT_S,
 ) -> EdgeTpuCompilation | NotMeasured:
     """Compile a file; gives what the compiler says, or why there is nothing to say.
@@ -119,6 +135,7 @@ def compile_for_edgetpu(
         output: Where the compiled file goes; None: it is thrown away.
         compiler: Path of `edgetpu_compiler`; None: the one on PATH.
         all_parts: Map what comes after an unmapped operator too (the compiler's experimental `-a`).
+        retry: After a failure that is known to go away, try again, with options that help.
         timeout_s: When to stop it.
 
     Raises:
@@ -129,15 +146,37 @@ def compile_for_edgetpu(
     tool = find_tool("edgetpu_compiler", compiler)
     if tool is None:
         return NotMeasured(MISSING)
+    options = ("-a",) if all_parts else ()
+    found, run = _attempt(tool, model, output, options, timeout_s)
+    for more in _retries(run) if retry and isinstance(found, NotMeasured) else ():
+        found, _ = _attempt(tool, model, output, (*options, *more), timeout_s)
+        if isinstance(found, EdgeTpuCompilation):
+            break
+    return found
+
+
+def _attempt(
+    tool: str, model: Path, output: Path | None, options: tuple[str, ...], timeout_s: float
+) -> tuple[EdgeTpuCompilation | NotMeasured, ToolRun]:
+    """What one run of the compiler says, and the run."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [tool, *(["-a"] if all_parts else []), "-o", folder, str(model.resolve())]
-        run = run_tool(command, Path(folder), timeout_s)
+        run = run_tool([tool, *options, "-o", folder, str(model.resolve())], Path(folder), timeout_s)
         compiled, log = (Path(folder) / f"{model.stem}_edgetpu{end}" for end in (".tflite", ".log"))
         if "Model compiled successfully" not in run.output or not compiled.is_file():
-            return NotMeasured(_failure(run, timeout_s))
+            return NotMeasured(_failure(run, timeout_s)), run
         if output is not None:
             shutil.copyfile(compiled, output)
-        return parse(run.output, log.read_text() if log.is_file() else "")
+        found = parse(run.output, log.read_text() if log.is_file() else "")
+    if isinstance(found, EdgeTpuCompilation):
+        found = dataclasses.replace(found, options=options)
+    return found, run
+
+
+def _retries(run: ToolRun) -> tuple[tuple[str, ...], ...]:
+    """Options with which a failure has been seen to go away, the first to try first."""
+    if run.code is not None and run.code < 0:
+        return (AGAIN, SEARCH)
+    return next((retries for row, _, retries in _FAILURES if re.search(row, run.output, re.MULTILINE)), ())
 
 
 def parse(output: str, log: str = "") -> EdgeTpuCompilation | NotMeasured:
@@ -184,7 +223,7 @@ def _failure(run: ToolRun, timeout_s: float) -> str:
     """One line that says what the compiler's own lines mean."""
     if run.code is None:
         return f"edgetpu_compiler gave nothing within {timeout_s:g} s"
-    for pattern, meaning in _FAILURES:
+    for pattern, meaning, _ in _FAILURES:
         if match := re.search(pattern, run.output, re.MULTILINE):
             words = [_operator(match["code"])] if "code" in match.groupdict() else match.groups()
             return f"edgetpu_compiler gives no file: {meaning.format(*words)}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import re
+import shutil
 import sys
 import tempfile
 from collections import Counter
@@ -19,13 +20,8 @@ from pathlib import Path
 
 from edgeflex_tflite.analysis.tool import ToolRun, find_tool, run_tool
 from edgeflex_tflite.artifacts import NotMeasured
+from edgeflex_tflite.chips import ETHOS_U
 from edgeflex_tflite.errors import UserError
-
-ACCELERATORS = (
-    "ethos-u55-32", "ethos-u55-64", "ethos-u55-128", "ethos-u55-256", "ethos-u65-256", "ethos-u65-512",
-    "ethos-u85-128", "ethos-u85-256", "ethos-u85-512", "ethos-u85-1024", "ethos-u85-2048",
-)  # fmt: skip
-"""Those that Vela 5.2 knows."""
 
 USUAL = ("ethos-u55-256", "ethos-u65-512", "ethos-u85-1024")
 """One of each family."""
@@ -130,17 +126,19 @@ def vela_command(given: str | Path | None = None) -> list[str] | None:
 def compile_for_ethos_u(
     model: Path,
     accelerator: str = USUAL[0],
+    output: Path | None = None,
     *,
     vela: str | Path | None = None,
     system_config: str | None = None,
     memory_mode: str | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> EthosUReport | NotMeasured:
-    """Compile a file with Vela, throw the result away and give what Vela says of it, or why it says nothing.
+    """Compile a file with Vela and give what Vela says of it, or why it says nothing.
 
     Args:
         model: A .tflite file.
-        accelerator: One of `ACCELERATORS`.
+        accelerator: One of `chips.ETHOS_U`.
+        output: Where the compiled file goes; None: it is thrown away.
         vela: Path of the `vela` executable of any environment; None: see `vela_command`.
         system_config, memory_mode: Names from Vela's own configuration file; None: Vela's defaults for the accelerator.
         timeout_s: When to stop it.
@@ -150,8 +148,8 @@ def compile_for_ethos_u(
     """
     if not model.is_file():
         raise UserError(f"There is no file {model}: give the path of a .tflite file.")
-    if accelerator not in ACCELERATORS:
-        raise UserError(f"{accelerator} is no Ethos-U that Vela knows: choose one of {', '.join(ACCELERATORS)}")
+    if accelerator not in ETHOS_U:
+        raise UserError(f"{accelerator} is no Ethos-U that Vela knows: choose one of {', '.join(ETHOS_U)}")
     command = vela_command(vela)
     if command is None:
         return NotMeasured(MISSING)
@@ -164,7 +162,10 @@ def compile_for_ethos_u(
             return NotMeasured(f"{command[0]} is not Arm's Vela: asked for its version, it says {version!r}")
         arguments = [str(model.resolve()), "--accelerator-config", accelerator, *options]
         run = run_tool([*command, *arguments, "--output-dir", name, "--verbose-performance"], folder, timeout_s)
-        return read_reports(folder, run, accelerator, version, timeout_s)
+        report = read_reports(folder, run, accelerator, version, timeout_s)
+        if output is not None and isinstance(report, EthosUReport):
+            shutil.copyfile(folder / f"{model.stem}_vela.tflite", output)
+        return report
 
 
 def read_reports(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgeflex_tflite.artifacts.confusion import ClassHits, Confused, Confusion, Flip
 from edgeflex_tflite.artifacts.file import UNMERGED, WHOLE, Chunks, InputSpec, MemoryCost, Merging
+from edgeflex_tflite.artifacts.npu import Figure, NpuReport, OnCpu
 from edgeflex_tflite.artifacts.precision import (
     AwqGroup,
     Dtype,
@@ -39,12 +40,15 @@ __all__ = [
     "Confused",
     "Confusion",
     "Dtype",
+    "Figure",
     "Flip",
     "InputSpec",
     "MemoryCost",
     "Merging",
     "Metrics",
     "NotMeasured",
+    "NpuReport",
+    "OnCpu",
     "Parity",
     "PrecisionPlan",
     "Proportion",

@@ -35,6 +35,7 @@ def bundle_step(
     lowered: Path,
     verified: Path,
     timed: Path | None,
+    compiled: Path | None,
     stages: Sequence[StageRecord],
     folder: Path,
 ) -> str:
@@ -44,12 +45,14 @@ def bundle_step(
     shutil.copyfile(verified / "metrics.json", folder / "metrics.json")
     if timed is not None:
         shutil.copyfile(timed / "benchmark.json", folder / "benchmark.json")
+    if compiled is not None:
+        shutil.copytree(compiled, folder, dirs_exist_ok=True)
     (folder / RECIPE_FILE).write_text(run.recipe.to_json())
     (folder / LABELS_FILE).write_text(labels_text(run.labels))
     write_preprocessing(folder, run.spec, run.preprocessing)
     pixels = next(iter(run.data.evaluation))[0][0].numpy()
     write_golden(folder, pixels, FileRunner(model, run.spec, run.threads))
-    found = gather(run, origin, profiled, pruned, scaled, verified, timed, stages, model)
+    found = gather(run, origin, profiled, pruned, scaled, verified, timed, compiled, stages, model)
     (folder / "report.md").write_text(report(found), encoding="utf-8")
     (folder / "report.html").write_text(report_html(found), encoding="utf-8")
     (folder / SUMMARY_FILE).write_text(summary_text(found))

@@ -24,6 +24,8 @@ class DeployedViT(nn.Module):
         self.model = twin(model)
         self.model.patch_embed = copy.deepcopy(model.patch_embed)
         self.spec = spec
+        if model.for_edgetpu:
+            write_as_convolutions_(self.model)
         fold_normalization_(self.model.patch_embed, spec)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -33,6 +35,27 @@ class DeployedViT(nn.Module):
         patches = model.patch_embed(image).permute(0, 2, 3, 1).flatten(0, 2)
         x = model.assemble(patches, model.prefix)
         return model.classify(model.transform(x))[None]
+
+
+class TokenConvolution(nn.Conv2d):
+    """A linear over `[tokens, channels]` or `[channels]` as a 1x1 convolution with the same weights."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__(linear.in_features, linear.out_features, 1)
+        self.weight = nn.Parameter(linear.weight[:, :, None, None])
+        self.bias = linear.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        image = x.reshape(1, 1, -1, self.in_channels).permute(0, 3, 1, 2)
+        return super().forward(image).permute(0, 2, 3, 1).reshape(*x.shape[:-1], self.out_channels)
+
+
+def write_as_convolutions_(model: nn.Module) -> None:
+    """In place, for targets without fully connected layers of several tokens."""
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.Linear):
+                setattr(module, name, TokenConvolution(child))
 
 
 def fold_normalization_(patch_embed: nn.Conv2d, spec: InputSpec) -> None:

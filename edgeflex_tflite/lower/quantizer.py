@@ -14,6 +14,7 @@ from ai_edge_quantizer.utils import qsv_utils
 from edgeflex_tflite.artifacts import Dtype, PrecisionPlan
 from edgeflex_tflite.lower import flatbuffer
 from edgeflex_tflite.lower.grid import exact_recovery
+from edgeflex_tflite.quantize.plan import PATCH_EMBED
 from edgeflex_tflite.quiet import quiet
 
 SIGNATURE = "serving_default"
@@ -83,6 +84,7 @@ def recipe_entries(plan: PrecisionPlan, on_grid: bool = False) -> Iterator[tuple
     algorithm = RECOVERY if on_grid else MIN_MAX
     if plan.activations == "static":
         yield ".*", ALL, _integer_config(plan, Dtype.INT8), MIN_MAX
+        yield ".*", qtyping.TFLOperationName.BATCH_MATMUL, _integer_config(plan, Dtype.INT8, per_tensor=True), MIN_MAX
         if not plan.integer_io:
             yield ".*", qtyping.TFLOperationName.INPUT, None, NOT_QUANTIZED
             yield ".*", qtyping.TFLOperationName.OUTPUT, None, NOT_QUANTIZED
@@ -97,21 +99,27 @@ def recipe_entries(plan: PrecisionPlan, on_grid: bool = False) -> Iterator[tuple
             yield _site_regex(site), ALL, _integer_config(plan, Dtype.INT8, activation_bits=16), MIN_MAX
         elif site in plan.weights:
             config = _integer_config(plan, precision.dtype)
-            yield _site_regex(site), qtyping.TFLOperationName.FULLY_CONNECTED, config, algorithm
-            yield _site_regex(site), qtyping.TFLOperationName.CONV_2D, config, MIN_MAX
+            for operation in WEIGHTED_OPERATORS:
+                yield _site_regex(site), operation, config, MIN_MAX if site == PATCH_EMBED else algorithm
 
 
 def _site_regex(site: str) -> str:
     return f"^{re.escape(site)};"
 
 
-def _integer_config(plan: PrecisionPlan, weights: Dtype, activation_bits: int = 8) -> qtyping.OpQuantizationConfig:
-    """Integer activations, by calibration or at run time, and symmetric weights with a scale per output channel."""
+def _integer_config(
+    plan: PrecisionPlan, weights: Dtype, activation_bits: int = 8, per_tensor: bool = False
+) -> qtyping.OpQuantizationConfig:
+    """Integer activations, by calibration or at run time, and symmetric weights with a scale per output channel.
+
+    A constant that is multiplied with activations as one of them (SigLIP's latent query) has one scale.
+    """
+    granularity = qtyping.QuantGranularity.TENSORWISE if per_tensor else qtyping.QuantGranularity.CHANNELWISE
     static = qtyping.TensorQuantizationConfig(num_bits=activation_bits, symmetric=activation_bits > 8)
     return qtyping.OpQuantizationConfig(
         activation_tensor_config=static if plan.activations == "static" else None,
         weight_tensor_config=qtyping.TensorQuantizationConfig(
-            num_bits=weights.bits, symmetric=True, granularity=qtyping.QuantGranularity.CHANNELWISE
+            num_bits=weights.bits, symmetric=True, granularity=granularity
         ),
         compute_precision=qtyping.ComputePrecision.INTEGER,
         explicit_dequantize=False,

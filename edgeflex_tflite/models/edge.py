@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from edgeflex_tflite.artifacts import BlockShape
 
@@ -44,6 +45,10 @@ class Norm(nn.Module):
         self.centred = centred
 
     def forward(self, x: Tensor) -> Tensor:
+        """Any leading dimensions, which become one at most: an Ethos-U takes means of rows of two dimensions alone."""
+        return self._of_rows(x) if x.dim() <= 2 else self._of_rows(x.flatten(0, -2)).reshape(x.shape)
+
+    def _of_rows(self, x: Tensor) -> Tensor:
         if not self.centred:
             x = x - x.mean(dim=-1, keepdim=True)
         x = x * torch.rsqrt((x * x).mean(dim=-1, keepdim=True) + self.eps) * self.weight
@@ -204,7 +209,10 @@ class EdgeViT(nn.Module):
         pooling: how the tokens become one vector: the first token, the mean, or attention pooling.
         reads: the tokens that pooling reads from the last block.
         head: linear to `num_classes` logits.
+        for_edgetpu: written in operators that an Edge TPU takes, see `models/forms.py`.
     """
+
+    for_edgetpu = False
 
     def __init__(
         self,
@@ -254,9 +262,13 @@ class EdgeViT(nn.Module):
 
     def assemble(self, patches: Tensor, prefix: Tensor) -> Tensor:
         """Patch embeddings and prefix tokens -> residual stream, for any leading dimensions."""
-        x = patches + self.position
-        if prefix.shape[-2]:
-            x = torch.cat([prefix, x], dim=-2)
+        count = prefix.shape[-2]
+        if self.for_edgetpu and count:
+            x = F.pad(patches, (0, 0, count, 0)) + torch.cat([prefix, self.position.expand_as(patches)], dim=-2)
+        elif count:
+            x = torch.cat([prefix, patches + self.position], dim=-2)
+        else:
+            x = patches + self.position
         return self.norm_pre(x)
 
     def features(self, x: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from edgeflex_tflite.artifacts import (
     BlockShape,
     Confusion,
     Metrics,
+    NpuReport,
     PrecisionPlan,
     PrunePlan,
     RoundedSite,
@@ -23,6 +24,7 @@ from edgeflex_tflite.artifacts import (
 )
 from edgeflex_tflite.bundle.manifest import Origin
 from edgeflex_tflite.lower.merge import tokens_entering
+from edgeflex_tflite.npu.compile import NPU_FILE
 from edgeflex_tflite.recipe import Recipe
 from edgeflex_tflite.report.pictures import Picture, pictures
 from edgeflex_tflite.targets.results import Results
@@ -50,6 +52,7 @@ class Findings:
         analysis: what the written file says of itself.
         partitions: where the interpreter of this machine runs it.
         benchmark: of this machine; None where nothing was measured.
+        npu: what the NPU's compiler says of the file; None where it is not for an NPU.
         stages: all before this one.
         pictures: of images that the file names wrong and the model right.
     """
@@ -71,6 +74,7 @@ class Findings:
     analysis: Analysis
     partitions: RuntimePartitions
     benchmark: Results | None
+    npu: NpuReport | None
     stages: tuple[StageRecord, ...]
     pictures: tuple[Picture, ...]
 
@@ -83,6 +87,7 @@ def gather(
     scaled: Path,
     verified: Path,
     timed: Path | None,
+    compiled: Path | None,
     stages: Sequence[StageRecord],
     model: Path,
 ) -> Findings:
@@ -107,6 +112,7 @@ def gather(
         analysis=analyze_file(model, num_threads=run.threads),
         partitions=runtime_partitions(model, num_threads=run.threads),
         benchmark=None if timed is None else files.read_json(timed / "benchmark.json", Results),
+        npu=None if compiled is None else files.read_json(compiled / NPU_FILE, NpuReport),
         stages=tuple(stages),
         pictures=pictures(run.data.evaluation, confusion),
     )

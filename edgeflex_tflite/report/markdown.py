@@ -5,10 +5,12 @@ from __future__ import annotations
 from tabulate import tabulate
 
 from edgeflex_tflite.analysis.analysis import Analysis
+from edgeflex_tflite.artifacts import NpuReport
 from edgeflex_tflite.report import sentences, tables
 from edgeflex_tflite.report.analysis import placement_line
 from edgeflex_tflite.report.benchmark import benchmark_text
 from edgeflex_tflite.report.findings import Findings
+from edgeflex_tflite.report.npu import figures_table, on_cpu_table, verdict_text
 from edgeflex_tflite.targets.results import Results
 
 
@@ -32,6 +34,7 @@ def report(found: Findings) -> str:
         "## Where it runs",
         _placement_text(found.analysis),
         sentences.partitions_text(found.partitions, len(found.analysis.main.op_names)),
+        "" if found.npu is None else f"## On {found.npu.target}\n\n{npu_text(found.npu)}",
         "## What was done",
         github(tables.widths_table(plan)),
         github(tables.precision_table(found.precisions)),
@@ -61,6 +64,12 @@ def github(table: tables.Table) -> str:
     if not table.rows:
         return ""
     return tabulate(table.rows, headers=table.headers, tablefmt="github", disable_numparse=True)
+
+
+def npu_text(report: NpuReport) -> str:
+    """What becomes of the file on its target: the share, what else the compiler says, what stays on the CPU and why."""
+    parts = [verdict_text(report), github(figures_table(report)), github(on_cpu_table(report)), " ".join(report.notes)]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _titled(title: str, table: tables.Table) -> str:

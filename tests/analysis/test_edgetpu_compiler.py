@@ -16,6 +16,7 @@ from edgeflex_tflite.analysis.edgetpu_compiler import (
 )
 from edgeflex_tflite.artifacts import NotMeasured
 from edgeflex_tflite.errors import UserError
+from tests import npu_tools
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "edgetpu_compiler"
 
@@ -29,24 +30,6 @@ def model(tmp_path: Path) -> Path:
     path = tmp_path / "model.tflite"
     path.write_bytes(b"the model")
     return path
-
-
-def stand_in(folder: Path, name: str, code: int = 0, body: str = "") -> Path:
-    """An `edgetpu_compiler` that ends as the golden log does."""
-    tool = folder / "bin" / "edgetpu_compiler"
-    tool.parent.mkdir(exist_ok=True)
-    log, writes = GOLDEN / f"{name}.log", "compiled successfully" in golden(f"{name}.txt")
-    tool.write_text(f"""#!/bin/sh
-echo "$@" > {folder}/arguments
-while [ "$1" != -o ]; do shift; done
-{body}
-cat {GOLDEN / name}.txt
-{f"cat {log} > $2/model_edgetpu.log" if log.is_file() else ""}
-{"(printf 'compiled: '; cat $3) > $2/model_edgetpu.tflite" if writes else ""}
-exit {code}
-""")
-    tool.chmod(0o755)
-    return tool
 
 
 def test_a_whole_model() -> None:
@@ -99,7 +82,7 @@ def test_a_size_of_an_unknown_unit_is_not_guessed_at() -> None:
 def test_the_compiler_on_the_path_is_run_and_its_file_kept(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PATH", str(stand_in(tmp_path, "part").parent), prepend=":")
+    monkeypatch.setenv("PATH", str(npu_tools.edgetpu_compiler(tmp_path, "part").parent), prepend=":")
     told = compile_for_edgetpu(model, tmp_path / "kept.tflite")
     assert isinstance(told, EdgeTpuCompilation)
     assert told.mapped == 222
@@ -108,7 +91,7 @@ def test_the_compiler_on_the_path_is_run_and_its_file_kept(
 
 
 def test_all_parts_are_asked_for_with_the_compilers_flag(model: Path, tmp_path: Path) -> None:
-    told = compile_for_edgetpu(model, compiler=stand_in(tmp_path, "whole"), all_parts=True)
+    told = compile_for_edgetpu(model, compiler=npu_tools.edgetpu_compiler(tmp_path, "whole"), all_parts=True)
     assert isinstance(told, EdgeTpuCompilation)
     assert (tmp_path / "arguments").read_text().split()[0] == "-a"
     assert not list(tmp_path.glob("*_edgetpu*"))
@@ -135,7 +118,7 @@ def test_all_parts_are_asked_for_with_the_compilers_flag(model: Path, tmp_path: 
     ],
 )
 def test_each_failure_has_its_reason(model: Path, tmp_path: Path, name: str, meaning: str, code: int) -> None:
-    told = compile_for_edgetpu(model, compiler=stand_in(tmp_path, name, code))
+    told = compile_for_edgetpu(model, compiler=npu_tools.edgetpu_compiler(tmp_path, name, code))
     assert told == NotMeasured(f"edgetpu_compiler gives no file: {meaning}")
 
 
@@ -145,25 +128,65 @@ def test_every_golden_failure_is_tried() -> None:
 
 
 def test_an_unknown_ending_tells_the_code_and_the_last_line(model: Path, tmp_path: Path) -> None:
-    tool = stand_in(tmp_path, "whole", body="echo no space left on device; exit 3")
+    tool = npu_tools.edgetpu_compiler(tmp_path, "whole", body="echo no space left on device; exit 3")
     assert compile_for_edgetpu(model, compiler=tool) == NotMeasured(
         "edgetpu_compiler gives no file (exit code 3); its last line: no space left on device"
     )
 
 
 def test_a_crash_tells_its_signal(model: Path, tmp_path: Path) -> None:
-    tool = stand_in(tmp_path, "whole", body="kill -SEGV $$")
+    tool = npu_tools.edgetpu_compiler(tmp_path, "whole", body="kill -SEGV $$")
     told = compile_for_edgetpu(model, compiler=tool)
     assert told == NotMeasured("edgetpu_compiler gives no file (SIGSEGV); its last line: nothing")
 
 
+AS_BEFORE = "[ -f {0}/seen ] || {{ touch {0}/seen; cat {1}/{2}.txt; exit 1; }}"
+UNLESS = 'case "$*" in *{3}*) ;; *) cat {1}/{2}.txt; exit 1 ;; esac'
+
+
+@pytest.mark.parametrize(
+    ("failure", "until", "options"),
+    [
+        ("failed_internal_v15", AS_BEFORE, ()),
+        ("failed_exception", UNLESS, ("--search_delegate", "--delegate_search_step", "10")),
+        ("failed_timer", UNLESS, ("--timeout_sec", "540")),
+        ("failed_activations", UNLESS, ("--search_delegate", "--delegate_search_step", "10")),
+        ("failed_silently", UNLESS, ("--search_delegate", "--delegate_search_step", "10")),
+    ],
+)
+def test_a_failure_that_is_known_to_go_away_is_tried_again(
+    model: Path, tmp_path: Path, failure: str, until: str, options: tuple[str, ...]
+) -> None:
+    body = until.format(tmp_path, GOLDEN, failure, options[0] if options else "")
+    tool = npu_tools.edgetpu_compiler(tmp_path, "whole", body=body)
+    assert isinstance(compile_for_edgetpu(model, compiler=tool), NotMeasured)
+    (tmp_path / "seen").unlink(missing_ok=True)
+    told = compile_for_edgetpu(model, compiler=tool, all_parts=True, retry=True)
+    assert isinstance(told, EdgeTpuCompilation)
+    assert told.options == ("-a", *options)
+
+
+def test_a_crash_is_tried_again_and_then_told(model: Path, tmp_path: Path) -> None:
+    tool = npu_tools.edgetpu_compiler(tmp_path, "whole", body="kill -SEGV $$")
+    assert isinstance(compile_for_edgetpu(model, compiler=tool, retry=True), NotMeasured)
+    assert [line.split()[0] for line in (tmp_path / "arguments").read_text().splitlines()] == [
+        "-o", "-o", "--search_delegate",
+    ]  # fmt: skip
+
+
+def test_what_no_option_helps_is_not_tried_again(model: Path, tmp_path: Path) -> None:
+    tool = npu_tools.edgetpu_compiler(tmp_path, "failed_gelu", 1)
+    assert isinstance(compile_for_edgetpu(model, compiler=tool, retry=True), NotMeasured)
+    assert len((tmp_path / "arguments").read_text().splitlines()) == 1
+
+
 def test_success_without_a_file_is_none(model: Path, tmp_path: Path) -> None:
-    tool = stand_in(tmp_path, "whole", body=f"cat {GOLDEN}/whole.txt; exit 0")
+    tool = npu_tools.edgetpu_compiler(tmp_path, "whole", body=f"cat {GOLDEN}/whole.txt; exit 0")
     assert isinstance(compile_for_edgetpu(model, compiler=tool), NotMeasured)
 
 
 def test_a_compiler_that_hangs_is_stopped_with_its_children(model: Path, tmp_path: Path) -> None:
-    tool = stand_in(tmp_path, "whole", body=f"(sleep 3; touch {tmp_path}/survived) & wait")
+    tool = npu_tools.edgetpu_compiler(tmp_path, "whole", body=f"(sleep 3; touch {tmp_path}/survived) & wait")
     begin = time.monotonic()
     told = compile_for_edgetpu(model, compiler=tool, timeout_s=0.5)
     assert told == NotMeasured("edgetpu_compiler gave nothing within 0.5 s")

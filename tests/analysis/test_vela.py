@@ -12,7 +12,6 @@ import pytest
 
 from edgeflex_tflite.analysis.tool import ToolRun
 from edgeflex_tflite.analysis.vela import (
-    ACCELERATORS,
     MISSING,
     USUAL,
     Cycles,
@@ -22,7 +21,9 @@ from edgeflex_tflite.analysis.vela import (
     vela_command,
 )
 from edgeflex_tflite.artifacts import NotMeasured
+from edgeflex_tflite.chips import ETHOS_U
 from edgeflex_tflite.errors import UserError
+from tests import npu_tools
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "vela"
 
@@ -37,23 +38,6 @@ def model(tmp_path: Path) -> Path:
     path = tmp_path / "model.tflite"
     path.write_bytes(b"the model")
     return path
-
-
-def stand_in(folder: Path, case: str, code: int = 0, body: str = "", version: str = "echo 5.2.0") -> Path:
-    """A `vela` that leaves and says what the real one did."""
-    tool = folder / "bin" / "vela"
-    tool.parent.mkdir()
-    tool.write_text(f"""#!/bin/sh
-if [ "$1" = --version ]; then {version}; exit 0; fi
-echo "$@" > {folder}/arguments
-while [ "$1" != --output-dir ]; do shift; done
-{body}
-cat {GOLDEN / case}/output.txt
-cp {GOLDEN / case}/*.csv "$2"
-exit {code}
-""")
-    tool.chmod(0o755)
-    return tool
 
 
 def test_an_int8_file_on_u55() -> None:
@@ -148,7 +132,7 @@ def test_another_form_of_the_report_is_not_guessed_at(tmp_path: Path, old: str, 
 
 
 def test_it_runs_vela_with_what_was_asked_for(model: Path, tmp_path: Path) -> None:
-    tool = stand_in(tmp_path, "int8_u85")
+    tool = npu_tools.vela(tmp_path, "int8_u85")
     report = compile_for_ethos_u(
         model, "ethos-u85-1024", vela=tool, system_config="Ethos_U85_SYS_DRAM_Mid", memory_mode="Sram_Only"
     )
@@ -176,21 +160,21 @@ def test_it_runs_vela_with_what_was_asked_for(model: Path, tmp_path: Path) -> No
     ],
 )  # fmt: skip
 def test_each_failure_has_its_reason(model: Path, tmp_path: Path, case: str, code: int, body: str, reason: str) -> None:
-    report = compile_for_ethos_u(model, vela=stand_in(tmp_path, case, code, body), timeout_s=1)
+    report = compile_for_ethos_u(model, vela=npu_tools.vela(tmp_path, case, code, body), timeout_s=1)
     assert isinstance(report, NotMeasured)
     assert report.reason.startswith(reason)
 
 
 @pytest.mark.parametrize("version", ["echo 'unknown flag: --version'", ":", "echo v1.10"])
 def test_another_program_of_that_name_is_not_taken_for_it(model: Path, tmp_path: Path, version: str) -> None:
-    report = compile_for_ethos_u(model, vela=stand_in(tmp_path, "int8_u55", version=version))
+    report = compile_for_ethos_u(model, vela=npu_tools.vela(tmp_path, "int8_u55", version=version))
     assert isinstance(report, NotMeasured)
     assert "is not Arm's Vela" in report.reason
     assert not (tmp_path / "arguments").exists()
 
 
 def test_vela_of_the_same_environment_goes_before_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tool = stand_in(tmp_path, "int8_u55")
+    tool = npu_tools.vela(tmp_path, "int8_u55")
     monkeypatch.setenv("PATH", str(tool.parent))
     monkeypatch.setattr(sys, "path", [str(tmp_path / "site")])
     monkeypatch.delitem(sys.modules, "ethosu", raising=False)
@@ -216,7 +200,7 @@ def test_what_is_not_there_is_the_users_error(model: Path) -> None:
         compile_for_ethos_u(model, vela=model)
     with pytest.raises(UserError, match="There is no file"):
         compile_for_ethos_u(model.with_name("missing.tflite"))
-    assert set(USUAL) <= set(ACCELERATORS)
+    assert set(USUAL) <= set(ETHOS_U)
 
 
 @pytest.mark.parametrize("accelerator", USUAL)

@@ -12,10 +12,14 @@ from numpy.typing import NDArray
 from edgeflex_tflite.artifacts import Dtype, PrecisionPlan, SitePrecision
 from edgeflex_tflite.errors import VerificationError
 from edgeflex_tflite.lower import flatbuffer
+from edgeflex_tflite.lower.export import export_float
 from edgeflex_tflite.lower.quantizer import quantize_file
 from edgeflex_tflite.models.edge import EdgeViT
+from edgeflex_tflite.models.translate import to_edge_form
+from edgeflex_tflite.parse import load_graphs
 from edgeflex_tflite.verify.readback import check_precisions
 from edgeflex_tflite.verify.runner import FileRunner
+from tests.conftest import random_vit
 from tests.lower.conftest import SPEC, plan_for
 from tests.lower.test_export import torch_logits
 
@@ -96,3 +100,17 @@ def test_a_site_that_is_not_in_the_file_is_an_error(files: Files) -> None:
     changed = plan.weights | {"blocks.9.mlp.fc1": SitePrecision(Dtype.INT8, "planted")}
     with pytest.raises(VerificationError, match=r"blocks\.9\.mlp\.fc1 is not in the file"):
         check_precisions(path, PrecisionPlan(changed, plan.compute, plan.activations))
+
+
+@pytest.mark.slow
+def test_an_integer_file_has_the_form_that_an_ethos_u_takes_whole(tmp_path: Path) -> None:
+    """Vela takes no scales per channel in products of two activations, and means over rows of two dimensions alone."""
+    edge = to_edge_form(random_vit("vit_base_patch16_siglip_224", depth=2, qk_norm=True))
+    export_float(edge, SPEC, tmp_path / "float.tflite")
+    inputs = np.random.default_rng(0).uniform(0, 255, (4, *SPEC.shape)).astype(np.float32)
+    quantize_file(tmp_path / "float.tflite", tmp_path / "model.tflite", plan_for(edge, "int8_full"), inputs, threads=1)
+    graph = load_graphs(tmp_path / "model.tflite")[0]
+    first = [(op.name, graph.tensors[op.inputs[0]]) for op in graph.ops]
+    constants = [tensor for name, tensor in first if name == "BATCH_MATMUL" and tensor.is_constant]
+    assert [tensor.quantization.granularity for tensor in constants if tensor.quantization] == ["per-tensor"]
+    assert {len(tensor.shape) for name, tensor in first if name == "MEAN"} == {2}

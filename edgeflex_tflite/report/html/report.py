@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+from edgeflex_tflite.artifacts import NpuReport
 from edgeflex_tflite.report import sentences, tables
 from edgeflex_tflite.report.analysis import placement_line, placement_reasons
 from edgeflex_tflite.report.analysis_html import arena_map, boxes_left_out
@@ -18,6 +19,7 @@ from edgeflex_tflite.report.html.accuracy import changes_map, ladder_plot
 from edgeflex_tflite.report.html.cost import latency_plot, memory_plot, placement_plot, stages_plot
 from edgeflex_tflite.report.html.method import errors_plot, precision_map, sensitivity_map, shapes_plot
 from edgeflex_tflite.report.html.page import render
+from edgeflex_tflite.report.npu import figures_table, on_cpu_table, verdict_text
 from edgeflex_tflite.report.summary import reached
 from edgeflex_tflite.report.warnings import warnings
 from edgeflex_tflite.targets.measurement import Latency
@@ -42,6 +44,7 @@ def report_html(found: Findings) -> str:
         latency=None if found.benchmark is None else _latency(found.benchmark),
         not_benchmarked=sentences.NOT_BENCHMARKED,
         placement=_placement(found),
+        npu=None if found.npu is None else _npu(found.npu),
         method=_method(found),
         sensitivity=_sensitivity(found),
         outliers=tables.outlier_table(found.profile),
@@ -49,6 +52,16 @@ def report_html(found: Findings) -> str:
         stages={"plot": stages_plot(found.stages), "table": tables.stages_table(found.stages)},
         command=found.command,
     )
+
+
+def _npu(report: NpuReport) -> dict[str, Any]:
+    return {
+        "target": report.target,
+        "verdict": verdict_text(report),
+        "figures": figures_table(report),
+        "on_cpu": on_cpu_table(report),
+        "notes": report.notes,
+    }
 
 
 def _accuracy(found: Findings) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Compiling a written file for its target, by the tool of whoever made the chip."""
