@@ -1,6 +1,6 @@
 """Time, memory and disk that a run will need, predicted before it starts.
 
-Estimates: the factors come from conversions of Vision Transformers of 5 to 632 million parameters, not from whole runs.
+Estimates: the factors come from runs on Vision Transformers of 1 to 632 million parameters.
 """
 
 from __future__ import annotations
@@ -22,16 +22,24 @@ from edgeflex_tflite.search import TRIES
 FLOAT_BYTES = 4
 LIBRARIES_BYTES = 1_300_000_000
 """Resident memory of torch, timm and the converter before any model."""
-MODEL_COPIES = 6
-"""Largest number of FP32 copies of the weights at one time: the model, its edge form, and the converter's own."""
-TOKEN_COPIES = 4
-DISK_COPIES = 3
-CONVERSION_SECONDS = 15.0
-CONVERSION_SECONDS_PER_GIGABYTE = 40.0
-CALIBRATION_PASSES = 8
-AWQ_PASSES = 60
-EVALUATIONS = 4
-"""Of the model as it came, pruned and rounded, and of the file."""
+MODEL_COPIES = 2
+"""FP32 copies of the weights at any time: the model, which may be the mapped pages of its file, and its edge form."""
+WRITTEN_COPIES = 5
+"""FP32 copies of the weights that are left: the smaller model, and the converter's own."""
+TOKEN_COPIES = 5
+MOMENT_COPIES = 10
+"""Square float64 matrices of an MLP's width while it is cut."""
+DISK_COPIES = 4
+CONVERSION_SECONDS = 25.0
+CONVERSION_SECONDS_PER_GIGABYTE = 60.0
+PROFILE_PASSES, PRUNE_PASSES, ROUND_PASSES, EVALUATE_PASSES = 1.4, 6.0, 5.0, 3.0
+"""Forward passes of the images that take as long as a stage's own passes, moments and cross moments."""
+PROBES_PER_BLOCK = 30
+"""Single changes of a block that a measured allocation tries, each through what comes behind the block."""
+AWQ_PASSES = 40
+PRUNE_WORK, ROUND_WORK = 15, 60
+"""Floating-point operations of the linear algebra, over width^3 of an MLP that is cut and over `out in^2` of a linear
+that is rounded, at the speed of a forward pass."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,26 +59,55 @@ def weights_bytes(model: nn.Module) -> int:
 def predict_needs(model: EdgeViT, recipe: Recipe, evaluation_images: int) -> Needs:
     """Predict from sizes, and from the time of one image through the model on this machine."""
     weights = weights_bytes(model)
-    calibration = recipe.calibration_samples
-    tokens = recipe.views * (1 + recipe.refit) * calibration * model.num_tokens * model.head.in_features * FLOAT_BYTES
+    tokens = recipe.views * (1 + recipe.refit) * recipe.calibration_samples * model.num_tokens
     widest = max(block.mlp.width for block in model.blocks)
-    moments = 4 * 8 * widest**2 if recipe.prunes else 0
-    image = _seconds_per_image(model)
-    passes = CALIBRATION_PASSES * calibration if recipe.prunes else calibration
-    awq = AWQ_PASSES * recipe.awq_tokens / model.num_tokens if recipe.awq else 0
-    images = passes + awq + EVALUATIONS * evaluation_images
+    moments = MOMENT_COPIES * 8 * widest**2 if recipe.prunes else 0
+    written = weights - _cut_bytes(model, recipe)
     files = 1 + TRIES if recipe.spends_accuracy else 1
-    seconds = files * (CONVERSION_SECONDS + CONVERSION_SECONDS_PER_GIGABYTE * weights / 1e9 + images * image)
     return Needs(
-        ram_bytes=LIBRARIES_BYTES + MODEL_COPIES * weights + TOKEN_COPIES * tokens + moments,
+        ram_bytes=LIBRARIES_BYTES
+        + MODEL_COPIES * weights
+        + TOKEN_COPIES * tokens * model.head.in_features * FLOAT_BYTES
+        + max(moments, WRITTEN_COPIES * written),
         disk_bytes=DISK_COPIES * (1 + recipe.spends_accuracy) * weights,
-        seconds=seconds,
+        seconds=files * (_stage_seconds(model, recipe, evaluation_images) + _conversion_seconds(written)),
     )
+
+
+def _cut_bytes(model: EdgeViT, recipe: Recipe) -> int:
+    """FP32 bytes that a ratio takes off; what a budget will take off is not known yet."""
+    neurons = sum(weights_bytes(block.mlp) for block in model.blocks)
+    return round((recipe.prune_ratio or 0) * neurons)
+
+
+def _conversion_seconds(written_bytes: float) -> float:
+    return CONVERSION_SECONDS + CONVERSION_SECONDS_PER_GIGABYTE * written_bytes / 1e9
+
+
+def _stage_seconds(model: EdgeViT, recipe: Recipe, evaluation_images: int) -> float:
+    """All stages but the conversion, from the time of one image and the sizes of the linears."""
+    image = _seconds_per_image(model)
+    linears = [linear for block in model.blocks for linear in block.modules() if isinstance(linear, nn.Linear)]
+    operation = image / (2 * model.num_tokens * sum(linear.weight.numel() for linear in linears))
+    calibration = recipe.calibration_samples
+    images = PROFILE_PASSES * calibration + EVALUATE_PASSES * evaluation_images
+    work = 0.0
+    if recipe.prunes:
+        images += PRUNE_PASSES * recipe.views * calibration
+        work += PRUNE_WORK * sum(block.mlp.width**3 for block in model.blocks)
+        if recipe.allocation == "measured":
+            images += PROBES_PER_BLOCK * len(model.blocks) / 2 * recipe.probe_samples
+    if recipe.precision not in ("fp32", "fp16"):
+        images += ROUND_PASSES * calibration
+        work += ROUND_WORK * sum(linear.out_features * linear.in_features**2 for linear in linears)
+        if recipe.awq:
+            images += AWQ_PASSES * recipe.awq_tokens / model.num_tokens
+    return images * image + work * operation
 
 
 def check_model_fits(model: nn.Module) -> None:
     """Raises UserError where the model's own copies alone are too much for this machine; cheap, for the very start."""
-    _check_ram(LIBRARIES_BYTES + MODEL_COPIES * weights_bytes(model))
+    _check_ram(LIBRARIES_BYTES + (MODEL_COPIES + 1) * weights_bytes(model))
 
 
 def check_needs(needs: Needs, folder: Path) -> None:

@@ -33,6 +33,7 @@ def export_float(model: EdgeViT, spec: InputSpec, path: Path, chunks: Chunks = W
 
         converted = litert_torch.convert(module, (torch.zeros(spec.shape),))
         converted.export(str(path))
+        del converted
     content = flatbuffer.read(path)
     tidy(content)
     flatbuffer.name_tensors_by_site(content, [*weight_sites(model), *compute_sites(model)])

@@ -12,8 +12,9 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
-INLINE_LIMIT_BYTES = 2_000_000_000
-"""Above this a flatbuffer cannot hold its own weights; below it they stay inside, as old runtimes need."""
+INLINE_LIMIT_BYTES = 1_000_000_000
+"""Below this the weights stay inside the flatbuffer, as old runtimes need. Packing them takes memory for three times
+their size, and from 2 GB on there is no room for them inside."""
 BUFFER_ALIGNMENT_BYTES = 64
 
 ASSEMBLY = "model"
@@ -39,7 +40,7 @@ def operators(model: Any) -> Iterator[tuple[str, Any]]:
 
 
 def write(model: Any, path: Path) -> None:
-    """Write a `ModelT`; the weights of files beyond 2 GB go behind the flatbuffer, as the format provides."""
+    """Write a `ModelT`; beyond `INLINE_LIMIT_BYTES` the weights go behind the flatbuffer, as the format provides."""
     total = 0
     for buffer in model.buffers:
         if buffer.data is not None:
