@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -24,12 +25,12 @@ COLORS = {
 
 def shapes_plot(plan: PrunePlan, dense: Sequence[BlockShape]) -> graph_objects.Figure:
     """What is left of each block, in percent of what the dense model has."""
-    kept = [cut.shape or shape for cut, shape in zip(plan.cuts, dense, strict=True)]
-    widths = [cut.width for cut in plan.cuts]
+    kept = [
+        dataclasses.replace(cut.shape or shape, width=cut.width) for cut, shape in zip(plan.cuts, dense, strict=True)
+    ]
     bars = []
     for part, title in PARTS.items():
-        before = [getattr(shape, part) for shape in dense]
-        after = widths if part == "width" else [getattr(shape, part) for shape in kept]
+        before, after = ([getattr(shape, part) for shape in shapes] for shapes in (dense, kept))
         bars.append(
             graph_objects.Bar(
                 name=title,
