@@ -32,7 +32,7 @@ MOMENT_COPIES = 10
 DISK_COPIES = 4
 CONVERSION_SECONDS = 25.0
 CONVERSION_SECONDS_PER_GIGABYTE = 60.0
-PROFILE_PASSES, PRUNE_PASSES, ROUND_PASSES, EVALUATE_PASSES = 1.4, 6.0, 5.0, 3.0
+PROFILE_PASSES, PRUNE_PASSES, ROUND_PASSES, EVALUATE_PASSES = 1.4, 6.0, 5.0, 4.0
 """Forward passes of the images that take as long as a stage's own passes, moments and cross moments."""
 PROBES_PER_BLOCK = 30
 """Single changes of a block that a measured allocation tries, each through what comes behind the block."""
