@@ -98,7 +98,7 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
     preprocessing = open_preprocessing(values, model)
     threads = values.num_threads or available_threads()
     design = pipeline.design_file(model, preprocessing, recipe, threads)
-    pipeline.check_possible(design, recipe.eval_samples or len(source), output)
+    needs = pipeline.check_possible(design, recipe.eval_samples or len(source), output)
     data = images.make_data(
         source,
         calibration,
@@ -110,6 +110,7 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
     if values.dry_run:
         console.line(pipeline.plan_only(design, data, console))
         return
+    console.line(f"{needs} will be needed\n")
     bundle = pipeline.compress_design(
         design,
         data,

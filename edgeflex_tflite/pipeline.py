@@ -25,7 +25,7 @@ from edgeflex_tflite.planning import check_budget_possible, least_bytes, plan_pr
 from edgeflex_tflite.recipe import MEGABYTE, Recipe
 from edgeflex_tflite.report.console import Console
 from edgeflex_tflite.report.plan import plan_text
-from edgeflex_tflite.resources import check_needs, predict_needs
+from edgeflex_tflite.resources import Needs, check_needs, predict_needs
 from edgeflex_tflite.run import Design, Run, design_file
 from edgeflex_tflite.search import smallest
 from edgeflex_tflite.store import StageStore
@@ -222,11 +222,17 @@ def plan_only(design: Design, data: Data, console: Console) -> str:
         return plan_text(design, plan_pruning(Run.of(design, data, None, console)), needs)
 
 
-def check_possible(design: Design, evaluation_images: int, output: Path) -> None:
-    """Raises UserError where the budget is out of reach, or the machine too small, before any long stage."""
+def check_possible(design: Design, evaluation_images: int, output: Path) -> Needs:
+    """What the run is predicted to need.
+
+    Raises:
+        UserError: the budget is out of reach, or the machine too small.
+    """
     check_budget_possible(design)
     with deterministic(design.recipe.seed, design.threads):
-        check_needs(predict_needs(design.dense, design.recipe, evaluation_images), output)
+        needs = predict_needs(design.dense, design.recipe, evaluation_images)
+    check_needs(needs, output)
+    return needs
 
 
 def is_finished(output: Path, identity: dict[str, Any]) -> bool:

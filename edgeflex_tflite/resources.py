@@ -50,6 +50,12 @@ class Needs:
     disk_bytes: int
     seconds: float
 
+    def __str__(self) -> str:
+        return (
+            f"about {self.seconds / 60:.1f} minutes, {self.ram_bytes / 1e9:.1f} GB of memory and "
+            f"{self.disk_bytes / 1e9:.1f} GB of disk"
+        )
+
 
 def weights_bytes(model: nn.Module) -> int:
     """Of all parameters in FP32."""

@@ -63,7 +63,6 @@ def plan_text(run: Design, plan: PrunePlan, needs: Needs) -> str:
             tabulate(precision_rows(run.precisions), headers=("weights", "sites", "reason")),
             tabulate(table, headers=("predicted, MB of 1,000,000 bytes", "weights", "arena", "sum")),
             aim,
-            f"the run needs about {needs.seconds / 60:.1f} minutes, {needs.ram_bytes / 1e9:.1f} GB of memory and "
-            f"{needs.disk_bytes / 1e9:.1f} GB of disk; nothing was written",
+            f"the run needs {needs}; nothing was written",
         ]
     )
