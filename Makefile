@@ -6,7 +6,7 @@ CANDIDATES := python3.12 python3.11 python3.10 python3 python
 PYTHON ?= $(shell for name in $(CANDIDATES); do $$name -c '$(SUPPORTED)' >/dev/null 2>&1 && echo $$name && break; done)
 BIN := .venv/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test check docs clean
 
 # Compresses the small Vision Transformer that ships with the package, offline, and says where the report is.
 demo: .venv/ready
@@ -21,6 +21,10 @@ check: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The user's guide and the reference of the Python API, in build/docs; a warning is an error.
+docs: .venv/ready
+	$(BIN)/python -m sphinx -W --keep-going --quiet -d build/doctrees docs build/docs
 
 .venv/ready: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" && $(PYTHON) -c '$(SUPPORTED)' \

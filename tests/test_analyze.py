@@ -68,16 +68,6 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def test_help_imports_nothing_heavy(tmp_path: Path, model: Path) -> None:
-    """A module of these names that cannot be imported stands before the real one."""
-    for name in ("torch", "timm", "numpy"):
-        (tmp_path / f"{name}.py").write_text(f"raise ImportError('{name} was imported for --help')\n")
-    assert run_apart(model, cwd=tmp_path).code == 1, "the stand-ins are not what is imported"
-    outcome = run_apart("--help", cwd=tmp_path)
-    assert (outcome.code, outcome.err) == (0, "")
-    assert "python -m edgeflex_tflite.analyze" in outcome.out
-
-
 def test_an_analysis_imports_neither_torch_nor_timm(tmp_path: Path, model: Path) -> None:
     for name in ("torch", "timm"):
         (tmp_path / f"{name}.py").write_text(f"raise ImportError('{name} was imported to read a file')\n")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -15,9 +13,6 @@ from absl import flags
 from edgeflex_tflite import cli, convert
 from edgeflex_tflite.errors import UserError, VerificationError
 from edgeflex_tflite.recipe import Recipe
-from tests.command import environment, run_apart
-
-README = Path(__file__).parent.parent / "README.md"
 
 
 def convert_flags() -> dict[str, flags.Flag]:
@@ -115,26 +110,6 @@ def test_help_lists_flags_and_stops(
     assert "(default: '3')" in out
 
 
-def test_help_of_convert_imports_nothing_heavy(tmp_path: Path) -> None:
-    """A module of these names that cannot be imported stands before the real one."""
-    for name in ("torch", "timm", "numpy"):
-        (tmp_path / f"{name}.py").write_text(f"raise ImportError('{name} was imported for --help')\n")
-    assert run_apart("--data=nowhere", cwd=tmp_path).code == 1, "the stand-ins are not what is imported"
-    outcome = run_apart("--help", cwd=tmp_path)
-    assert (outcome.code, outcome.err) == (0, "")
-    assert "python -m edgeflex_tflite.convert" in outcome.out
-
-
-@pytest.mark.parametrize("command", ["bundle", "serve"])
-def test_help_of_other_commands_imports_nothing_heavy(command: str, tmp_path: Path) -> None:
-    for name in ("torch", "timm", "numpy", "ai_edge_litert"):
-        (tmp_path / f"{name}.py").write_text(f"raise ImportError('{name} was imported for --help')\n")
-    asked = [sys.executable, "-m", f"edgeflex_tflite.{command}", "--help"]
-    done = subprocess.run(asked, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert f"python -m edgeflex_tflite.{command}" in done.stdout
-
-
 def described(help_text: str, name: str) -> str:
     """What `--help` says about a flag, on one line."""
     match = re.search(rf"^ +--(?:\[no\])?{name}:\s(.*?)(?=^ +--|\Z)", help_text, flags=re.DOTALL | re.MULTILINE)
@@ -165,22 +140,3 @@ def test_every_flag_of_convert_is_described_with_its_default(name: str, help_tex
 def test_every_key_of_the_recipe_is_a_flag() -> None:
     assert set(convert.RECIPE_FLAGS) == set(Recipe.__dataclass_fields__)
     assert set(convert.RECIPE_FLAGS) <= set(convert_flags())
-
-
-def documented_flags(text: str) -> set[str]:
-    """Flags that follow the convert command in a text, over continued lines."""
-    commands = re.findall(r"edgeflex_tflite\.convert((?:\\\n|[^\n`])*)", text)
-    return {flag for command in commands for flag in re.findall(r"--([a-z]\w*)", command)}
-
-
-def test_documented_flags_are_found_over_continued_lines() -> None:
-    text = "run\n\n    python -m edgeflex_tflite.convert --data=x \\\n        --seed=1\n    pip --upgrade `a --b`"
-    assert documented_flags(text) == {"data", "seed"}
-
-
-def test_every_flag_that_the_readme_names_exists() -> None:
-    named = documented_flags(README.read_text())
-    if not named:
-        pytest.skip("README.md shows no flag of edgeflex_tflite.convert yet")
-    known = {spelling for name in convert_flags() for spelling in (name, f"no{name}")} | {"help"}
-    assert named <= known

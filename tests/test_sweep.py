@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from edgeflex_tflite import cli, sweep
-from tests.command import Outcome, environment, error_line
+from tests.command import Outcome, error_line
 
 
 def run(*flags: str, capfd: pytest.CaptureFixture[str]) -> Outcome:
@@ -95,12 +94,3 @@ def test_bad_input(flags: tuple[str, ...], message: str, tmp_path: Path, capfd: 
     outcome = run(*(flag.format(tmp=tmp_path) for flag in flags), capfd=capfd)
     assert message in error_line(outcome)
     assert (tmp_path / "other" / "thesis.txt").exists()
-
-
-def test_help_answers_without_anything_heavy(tmp_path: Path) -> None:
-    for name in ("torch", "timm", "numpy", "ray", "plotly", "litert_torch", "ai_edge_litert", "tensorflow"):
-        (tmp_path / f"{name}.py").write_text(f"raise ImportError('{name} was imported for --help')\n")
-    command = [sys.executable, "-m", "edgeflex_tflite.sweep", "--help"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "--ray_address" in done.stdout

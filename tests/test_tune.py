@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from edgeflex_tflite.targets.config import Protocol
 from edgeflex_tflite.targets.measurement import Ratio
 from edgeflex_tflite.tuning import blocks
 from edgeflex_tflite.tuning.choose import Candidate
-from tests.command import Outcome, environment, error_line
+from tests.command import Outcome, error_line
 from tests.conftest import random_vit
 from tests.lower.conftest import SPEC
 
@@ -96,12 +95,3 @@ def test_few_blocks(depth: int, numbers: list[int]) -> None:
 )
 def test_bad_input(flags: tuple[str, ...], message: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert message in error_line(run(*flags, capfd=capfd))
-
-
-def test_help_answers_without_anything_heavy(tmp_path: Path) -> None:
-    for name in ("torch", "timm", "numpy", "litert_torch", "ai_edge_litert", "tensorflow"):
-        (tmp_path / f"{name}.py").write_text(f"raise ImportError('{name} was imported for --help')\n")
-    command = [sys.executable, "-m", "edgeflex_tflite.tune", "--help"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "--recipe" in done.stdout
