@@ -1,0 +1,98 @@
+"""What is written: the file, what it was lowered from, and what the compiler of its target makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from edgeflex_tflite import files, serialize
+from edgeflex_tflite.artifacts import Merging, PrecisionPlan
+from edgeflex_tflite.lower import flatbuffer
+from edgeflex_tflite.lower.export import export_float
+from edgeflex_tflite.lower.fit_latency import fit_latency
+from edgeflex_tflite.lower.merge import merging, most_merged
+from edgeflex_tflite.lower.metadata import add_metadata, labels_archive
+from edgeflex_tflite.lower.predict import memory_cost
+from edgeflex_tflite.lower.quantizer import quantize_file
+from edgeflex_tflite.models.edge import EdgeViT
+from edgeflex_tflite.npu.compile import NPU_FILE, compile_for
+from edgeflex_tflite.planning import check_budget_holds
+from edgeflex_tflite.recipe import MEGABYTE
+from edgeflex_tflite.run import Run
+from edgeflex_tflite.steps.benchmark import BENCHMARK, on_this_machine
+from edgeflex_tflite.targets import host
+from edgeflex_tflite.targets.measurement import Latency
+from edgeflex_tflite.verify.readback import check_precisions
+from edgeflex_tflite.verify.runner import file_input
+
+
+def lower_step(run: Run, scaled: Path, folder: Path, version: str) -> str:
+    model = serialize.read_model(scaled / "model.safetensors", run.dense)
+    plan = files.read_json(scaled / "precisions.json", PrecisionPlan)
+    float_path, path = folder / "float.tflite", folder / "model.tflite"
+    merged = _merging(run, model, plan, folder)
+    files.write_json(folder / "merging.json", merged)
+    quantized = _write(run, model, plan, merged.count, float_path)
+    content = flatbuffer.read(quantized)
+    add_metadata(content, type(run.source).__name__, run.spec, run.recipe.sha256, version)
+    flatbuffer.write(content, path)
+    with path.open("ab") as file:
+        file.write(labels_archive(run.labels))
+    if quantized is not float_path:
+        quantized.unlink()
+    check_precisions(path, plan)
+    cost = memory_cost(path)
+    files.write_json(folder / "memory.json", cost)
+    check_budget_holds(run, cost)
+    fewer = f", {merged.count} pairs of tokens merged in each block" if merged.count else ""
+    return f"{cost.weights_bytes / MEGABYTE:.2f} MB of weights, {cost.arena_bytes / MEGABYTE:.2f} MB of arena{fewer}"
+
+
+def _write(run: Run, model: EdgeViT, plan: PrecisionPlan, merged: int, float_path: Path) -> Path:
+    """The FP32 file, and beside it the one in the precisions of the plan, which may be the same."""
+    export_float(model, run.spec, float_path, run.chunks, merged)
+    if run.recipe.precision == "fp32":
+        return float_path
+    quantized = float_path.with_name("quantized.tflite")
+    quantize_file(float_path, quantized, plan, _calibration_inputs(run), run.threads, on_grid=True)
+    return quantized
+
+
+def _merging(run: Run, model: EdgeViT, plan: PrecisionPlan, folder: Path) -> Merging:
+    """What the recipe says, or what its latency target asks for."""
+    if run.recipe.latency_target_ms is None:
+        return Merging(run.recipe.merge_tokens)
+
+    def measured_ms(count: int) -> float:
+        case = host.Case(str(_write(run, model, plan, count, folder / "float.tflite")), on_this_machine(run))
+        with run.console.bar(host.steps([case], BENCHMARK), f"{count} pairs merged", unit="turn") as bar:
+            latency = host.measure([case], BENCHMARK, seed=run.recipe.seed, done=bar.update).measurements[0].latency
+        assert isinstance(latency, Latency)
+        return float(np.median(latency.samples_ms))
+
+    return fit_latency(measured_ms, run.recipe.latency_target_ms, run.recipe.merge_tokens, most_merged(model))
+
+
+def _calibration_inputs(run: Run) -> Iterator[NDArray[np.float32]]:
+    """The calibration images as the file takes them; made only where the quantizer asks for them."""
+    return (file_input(pixels.numpy(), run.spec) for pixels in run.data.calibration.pixels)
+
+
+def merged(lowered: Path) -> Merging:
+    return files.read_json(lowered / "merging.json", Merging)
+
+
+def quantized_model(run: Run, scaled: Path, lowered: Path) -> nn.Module:
+    """What the FP32 file was lowered from: its weights are rounded already, its tokens merge."""
+    return merging(serialize.read_model(scaled / "model.safetensors", run.dense), merged(lowered).count)
+
+
+def npu_step(run: Run, lowered: Path, folder: Path) -> str:
+    """The written file compiled for the recipe's target, and what the compiler says of it."""
+    report = compile_for(run.recipe.target, lowered / "model.tflite", folder)
+    files.write_json(folder / NPU_FILE, report)
+    return report.verdict
