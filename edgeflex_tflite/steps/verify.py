@@ -11,11 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgeflex_tflite import files
-from edgeflex_tflite.artifacts import (
-    MemoryCost,
-    Metrics,
-    Tried,
-)
+from edgeflex_tflite.artifacts import MemoryCost, Metrics, Tried
 from edgeflex_tflite.budget.probe import kl_divergence
 from edgeflex_tflite.errors import VerificationError
 from edgeflex_tflite.run import Run
