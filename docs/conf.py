@@ -14,6 +14,7 @@ myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
+python_use_unqualified_type_names = True
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 napoleon_use_ivar = True  # fields stay a list: as members they would be described twice
@@ -23,3 +24,5 @@ python_maximum_signature_line_length = 100
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(?!edgeflex_tflite\.).*")]
 """Other packages have their own references, which a build without network cannot see."""
+nitpick_ignore = [("py:class", "edgeflex_tflite.report.console.Console")]
+"""What the commands alone give to the API."""

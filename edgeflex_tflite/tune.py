@@ -1,11 +1,11 @@
 """Find the precisions in which a Vision Transformer runs fastest on this machine, and write them as a recipe.
 
-    python -m edgeflex_tflite.tune --model=vit_base_patch16_224 --output=tuned.json
+    python -m edgeflex_tflite.tune --model=vit_base_patch16_224 --checkpoint=... --output=tuned.json
     python -m edgeflex_tflite.convert --recipe=tuned.json --model=vit_base_patch16_224 --checkpoint=... --data=...
 
 Files of a few of the model's blocks are raced against each other, round by round: all linears in INT8 with activations
 quantized at run time or by calibration, in INT4, in FP32, and then the winner with one kind of linear in FP32. What is
-in the recipe stays unless something else is faster in every round. No images are needed, and no trained weights.
+in the recipe stays unless something else is faster in every round. No images are needed.
 """
 
 from __future__ import annotations

@@ -147,6 +147,23 @@ def test_every_flag_that_a_page_names_is_some_commands(page: Path) -> None:
     assert named <= known
 
 
+def messages() -> list[str]:
+    """What the tables of the troubleshooting page quote as said by this project; `...` stands for what varies."""
+    text = (ROOT / "docs" / "guide" / "troubleshooting.md").read_text()
+    tables = re.findall(r"\| what is said .*\n\|---.*\n((?:\|.*\n)+)", text)
+    return [
+        quote for table in tables for row in table.splitlines() for quote in re.findall("`(.*?)`", row.split("|")[1])
+    ]
+
+
+@pytest.mark.parametrize("message", messages())
+def test_a_message_of_the_troubleshooting_page_is_one_that_the_program_says(message: str) -> None:
+    sources = "\n".join(path.read_text() for path in (ROOT / "edgeflex_tflite").rglob("*.py"))
+    joined = re.sub(r'"\s*\n\s*f?"', "", sources)
+    said = ".*?".join(re.escape(part.strip()) for part in message.split("..."))
+    assert re.search(said, joined), "the message has changed"
+
+
 OTHERS = ("help", "constraint", "search_delegate", "print_postinvoke_state")
 """Flags of other programs, and the one that every command has."""
 

@@ -141,6 +141,7 @@ class Bundle:
 
     @property
     def model(self) -> Path:
+        """The written file."""
         return self.folder / "model.tflite"
 
     @property
