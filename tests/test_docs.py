@@ -164,8 +164,8 @@ def test_a_message_of_the_troubleshooting_page_is_one_that_the_program_says(mess
     assert re.search(said, joined), "the message has changed"
 
 
-OTHERS = ("help", "constraint", "search_delegate", "print_postinvoke_state")
-"""Flags of other programs, and the one that every command has."""
+OTHERS = ("help", "constraint")
+"""The flag that every command has, and one of pip."""
 
 
 def run(*arguments: str, command: str, folder: Path) -> subprocess.CompletedProcess[str]:
