@@ -130,7 +130,7 @@ def _run_stages(
 ) -> Path:
     version = importlib.metadata.version("edgeflex-tflite")
     profiled = store.run("profile", partial(steps.profile_step, run))
-    evaluate_dense = partial(store.run, "evaluate_dense", partial(steps.evaluate_torch_step, run, run.source))
+    evaluate_dense = partial(store.run, "evaluate_dense", partial(steps.evaluate_torch_step, run, lambda: run.source))
     tried: tuple[Tried, ...] = ()
     if run.recipe.spends_accuracy:
         dense_logits = evaluate_dense()
@@ -143,11 +143,11 @@ def _run_stages(
         compiled = store.run("npu", partial(steps.npu_step, run, made.lowered))
     pruned_logits = None
     if steps.was_pruned(made.pruned):
-        smaller = serialize.read_model(made.pruned / "model.safetensors", run.dense)
-        pruned_logits = store.run("evaluate_pruned", partial(steps.evaluate_torch_step, run, smaller))
+        read = partial(serialize.read_model, made.pruned / "model.safetensors", run.dense)
+        pruned_logits = store.run("evaluate_pruned", partial(steps.evaluate_torch_step, run, read))
     quantized_logits = None
     if steps.was_rounded(made.scaled):
-        rounded = steps.quantized_model(run, made.scaled, made.lowered)
+        rounded = partial(steps.quantized_model, run, made.scaled, made.lowered)
         quantized_logits = store.run("evaluate_quantized", partial(steps.evaluate_torch_step, run, rounded))
     logits = (dense_logits, pruned_logits, quantized_logits, made.logits)
     verify = partial(steps.verify_step, run, made.scaled, made.lowered, *logits, tried)

@@ -187,7 +187,7 @@ class Bench:
 
     def _torch(self, cell: Wanted, stages: _Stages) -> tuple[Path, MemoryCost]:
         run = self.run(cell)
-        return stages.run("evaluate", partial(steps.evaluate_torch_step, run, self.source)), run.float_cost
+        return stages.run("evaluate", partial(steps.evaluate_torch_step, run, lambda: self.source)), run.float_cost
 
 
 def finished_cells(folder: Path) -> dict[str, Cell]:

@@ -27,8 +27,9 @@ Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Pixels `uint8 [B, 3, H, W]` -> logits `float32 [B, num_classes]`."""
 
 
-def evaluate_torch_step(run: Run, model: nn.Module, folder: Path) -> str:
-    normalize = run.preprocessing.normalize
+def evaluate_torch_step(run: Run, read: Callable[[], nn.Module], folder: Path) -> str:
+    """The model that `read` gives, which is let go of when the stage ends, on the evaluation images."""
+    normalize, model = run.preprocessing.normalize, read()
 
     def logits(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         with torch.inference_mode():
@@ -129,6 +130,7 @@ def _parity_logits(run: Run, scaled: Path, lowered: Path) -> tuple[NDArray[np.fl
     pixels = run.data.calibration.pixels[:PARITY_IMAGES]
     with torch.inference_mode():
         expected = model(run.preprocessing.normalize(pixels)).numpy()
+    del model
     runner = FileRunner(lowered / "float.tflite", run.spec, run.threads)
     return np.stack([runner(image.numpy()) for image in pixels]), expected
 
