@@ -13,11 +13,12 @@ import dataclasses
 import json
 import multiprocessing
 import shlex
+import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,9 @@ from edgeflex_tflite.errors import UserError
 if TYPE_CHECKING:
     from edgeflex_tflite.targets.results import Results
 
-RECIPE = ("--precision=int4_dynamic", "--prune_ratio=0.5", "--allocation=uniform", "--awq_tokens=512")
+KEPT = 0.5
+"""Of the neurons of each MLP."""
+RECIPE = ("--precision=int4_dynamic", f"--prune_ratio={1 - KEPT:g}", "--allocation=uniform", "--awq_tokens=512")
 SAMPLES = ("--calibration_samples=32", "--eval_samples=32", "--nobenchmark")
 TRAINED_SAMPLES = ("--calibration_samples=256", "--mirror", "--nobenchmark")
 SAMPLE_SECS = 1.0
@@ -80,14 +83,16 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
         f"--checkpoint={values.trained_checkpoint}",
     )
     inputs = Inputs(values.model, data, trained)
-    checkpoint, stock = work / "random.safetensors", work / "stock.tflite"
+    checkpoint, stock, int8 = work / "random.safetensors", work / "stock.tflite", work / "int8.tflite"
     _apart(random_weights, values.model, checkpoint)
     command = convert(inputs, checkpoint, work)
     convert_trained(inputs, work)
     _apart(stock_file, values.model, checkpoint, stock)
+    _apart(int8_file, values.model, checkpoint, int8)
     from measure_huge_page import write
 
-    results = measure(stock, work / "huge" / "model.tflite", values.threads, values.rounds, work)
+    files = {"INT4": work / "huge" / "model.tflite", "INT8": int8}
+    results = measure(stock, files, values.threads, values.rounds, work)
     again = shlex.join(["python", "tools/measure_huge.py", *sys.argv[1:]])
     write(work, results, command, again, output)
 
@@ -126,6 +131,30 @@ def stock_file(model: str, checkpoint: Path, path: Path) -> None:
     size = dense.patch_embed.img_size
     unfinished = path.with_suffix(".tmp")
     stock_float(dense, InputSpec("nchw", "normalized", (0.0,) * 3, (1.0,) * 3, *size), unfinished)
+    unfinished.replace(path)
+
+
+def int8_file(model: str, checkpoint: Path, path: Path) -> None:
+    """The same widths in INT8. Which neurons stay, and how weights are rounded, changes neither size nor speed."""
+    import timm
+
+    from edgeflex_tflite.artifacts import InputSpec
+    from edgeflex_tflite.lower.export import export_float
+    from edgeflex_tflite.lower.quantizer import quantize_file
+    from edgeflex_tflite.models.sites import compute_sites, weight_sites
+    from edgeflex_tflite.models.translate import to_edge_form
+    from edgeflex_tflite.prune.cut import with_widths
+    from edgeflex_tflite.quantize.plan import plan_precision
+    from edgeflex_tflite.recipe import Recipe
+
+    dense = to_edge_form(timm.create_model(model, num_classes=10, checkpoint_path=str(checkpoint)))
+    smaller = with_widths(dense, [round(KEPT * block.mlp.width) for block in dense.blocks])
+    spec = InputSpec("nhwc", "0-255", (0.5,) * 3, (0.5,) * 3, *dense.img_size)
+    plan = plan_precision(Recipe(precision="int8_dynamic"), weight_sites(smaller), compute_sites(smaller))
+    unfinished, float_path = path.with_suffix(".tmp"), path.with_name("float.tflite")
+    export_float(smaller, spec, float_path)
+    quantize_file(float_path, unfinished, plan, [], 2)
+    float_path.unlink()
     unfinished.replace(path)
 
 
@@ -174,8 +203,8 @@ def watch(command: Sequence[str]) -> list[tuple[float, int, int]]:
     return samples
 
 
-def measure(stock: Path, ours: Path, threads: int, rounds: int, work: Path) -> Results:
-    """Both files in turn; ours also as it starts with XNNPACK's weight cache."""
+def measure(stock: Path, ours: Mapping[str, Path], threads: int, rounds: int, work: Path) -> Results:
+    """All files in turn; ours also as they start with XNNPACK's weight cache."""
     from tqdm import tqdm
 
     from edgeflex_tflite.targets import host
@@ -183,15 +212,19 @@ def measure(stock: Path, ours: Path, threads: int, rounds: int, work: Path) -> R
     from edgeflex_tflite.targets.results import Results
 
     config = RuntimeConfig(num_threads=threads)
-    cases = [host.Case(str(stock), config, title="litert-torch FP32"), host.Case(str(ours), config, title="ours")]
     compiled = dataclasses.replace(config, api="compiled_model")
-    started = host.weight_cache_cases([str(ours)], compiled, work)
-    cases += [dataclasses.replace(case, title="ours, CompiledModel") for case in started]
+    cases = [host.Case(str(stock), config, title="litert-torch FP32")]
+    for name, path in ours.items():
+        cases.append(host.Case(str(path), config, title=f"ours, {name}"))
+        caches = work / f"{name}.caches"
+        caches.mkdir(exist_ok=True)
+        _, *cached = host.weight_cache_cases([str(path)], compiled, caches)
+        cases += [dataclasses.replace(case, title=f"ours, {name}") for case in cached]
     protocol = Protocol(warmup_runs=1, min_runs=rounds * 2, min_secs=1.0, rounds=rounds)
     with tqdm(total=host.steps(cases, protocol), desc="turns") as bar:
         found = host.measure(cases, protocol, done=bar.update)
-    for cache in work.glob("*.xnnpack"):
-        cache.unlink()
+    for name in ours:
+        shutil.rmtree(work / f"{name}.caches")
     return Results.now("", protocol, found.measurements, found.ratios)
 
 

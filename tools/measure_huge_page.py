@@ -34,9 +34,10 @@ def write(work: Path, results: Results, command: str, again: str, output: Path) 
     samples: Samples = json.loads((work / "memory.json").read_text())
     trained = files.read_json(work / "trained" / "metrics.json", Metrics)
     huge = files.read_json(work / "huge" / "metrics.json", Metrics)
+    place = results.measurements[0].environment
     parts = [
         "# ViT-Huge on a small machine",
-        f"A whole compression, on {results.measurements[0].environment.device}:",
+        f"A whole compression, with {place.threads} threads of a {place.cpu}, which other work shared:",
         f"    {command}",
         "The weights are random: time, memory, size and speed do not ask what they are, and no accuracy is claimed for "
         "this file. What the same recipe costs a trained model stands below.",
@@ -48,10 +49,7 @@ def write(work: Path, results: Results, command: str, again: str, output: Path) 
         BOUNDS,
         "## The file, beside litert-torch's own",
         file_table(results),
-        "Batch 1, XNNPACK, every start a fresh process, files in turn; the ratio is the median over the rounds, with "
-        "the smallest and the largest. Start is from the loaded runtime to allocated tensors, the file in the page "
-        "cache. Peak memory is over the idle process. No tokens are merged. XNNPACK's weight cache is measured "
-        "through CompiledModel, which alone can be told of it.",
+        FILES_NOTE,
         "## The same recipe on a trained model",
         trained_text(trained, huge),
         "## Again",
@@ -71,6 +69,13 @@ and two residual streams of the calibration images. Their time goes to the forwa
 compressed block, to the second moments of the 5,120 hidden activations (one 5,120 x 5,120 matrix a block), to the
 order of cutting, and to solving for the weights. The largest memory is the converter's, which holds several copies of
 the FP32 weights of the model that is written."""
+
+
+FILES_NOTE = """Batch 1, XNNPACK, every start a fresh process, files in turn; the ratio is the median over the rounds,
+with the smallest and the largest. INT4 is the file that was made above; INT8 has the same widths and random weights,
+which is all that size and speed depend on. Start is from the loaded runtime to allocated tensors, the file in the page
+cache. Peak memory is over the idle process. No tokens are merged. XNNPACK's weight cache is measured through
+CompiledModel, which alone can be told of it; its first start packs the weights into the cache's file."""
 
 
 def stage_table(stages: Sequence[StageRecord], samples: Samples) -> str:
