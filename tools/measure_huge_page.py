@@ -37,7 +37,7 @@ def write(work: Path, results: Results, command: str, again: str, output: Path) 
     place = results.measurements[0].environment
     parts = [
         "# ViT-Huge on a small machine",
-        f"A whole compression, with {place.threads} threads of a {place.cpu}, which other work shared:",
+        f"A whole compression, with {place.threads} threads on {place.cpu}, which other work shared:",
         f"    {command}",
         "The weights are random: time, memory, size and speed do not ask what they are, and no accuracy is claimed for "
         "this file. What the same recipe costs a trained model stands below.",
@@ -67,8 +67,10 @@ def write(work: Path, results: Results, command: str, again: str, output: Path) 
 BOUNDS = """Pruning and rounding walk through the model block by block and hold, beside the model, one block's moments
 and two residual streams of the calibration images. Their time goes to the forward passes of the dense and the
 compressed block, to the second moments of the 5,120 hidden activations (one 5,120 x 5,120 matrix a block), to the
-order of cutting, and to solving for the weights. The largest memory is the converter's, which holds several copies of
-the FP32 weights of the model that is written."""
+order of cutting, and to solving for the weights. Anonymous
+memory is largest at the end of rounding, where the dense model, the scaled one and the rounded one are there; the
+resident set in the check of parity, where the pages of mapped files count too: the checkpoint, the saved models, and
+the FP32 file that the written one is made from."""
 
 
 FILES_NOTE = """Batch 1, XNNPACK, every start a fresh process, files in turn; the ratio is the median over the rounds,
