@@ -70,7 +70,7 @@ def prune(
         return block
 
     def finished(index: int) -> None:
-        kept.keep(index, smaller.blocks[index], cuts[index])
+        smaller.blocks[index] = kept.keep(index, smaller.blocks[index], cuts[index])
 
     walk(model, smaller, tokens, treat, progress, "prune blocks", recipe.read_weight, restore, finished)
     return smaller, dataclasses.replace(plan, cuts=tuple(cuts))

@@ -168,7 +168,7 @@ def search(
             model.blocks[index], chosen = found
         else:
             chosen = search_block_(block, tokens, f"blocks.{index}", bits, dynamic)
-            kept.keep(index, block, chosen)
+            model.blocks[index] = kept.keep(index, block, chosen)
         groups += chosen
         tokens = advance(model.blocks[index], tokens)
     return model, groups

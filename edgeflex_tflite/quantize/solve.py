@@ -77,7 +77,8 @@ def round_weights(
         return block
 
     def finished(index: int) -> None:
-        kept.keep(index, rounded.blocks[index], [each for each in found if each.site.startswith(f"blocks.{index}.")])
+        sites = [each for each in found if each.site.startswith(f"blocks.{index}.")]
+        rounded.blocks[index] = kept.keep(index, rounded.blocks[index], sites)
 
     walk(model, rounded, tokens, treat, progress, "round weights", restore=restore, finished=finished)
     solved = {each.site for each in found}

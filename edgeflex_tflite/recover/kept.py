@@ -24,12 +24,18 @@ class KeptBlocks(Generic[Said]):
     folder: Path | None
     kind: Any
 
-    def keep(self, index: int, block: Block, said: Said) -> None:
-        """Write a block; it counts as finished from its last file on."""
-        if self.folder is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            serialize.write_block(self._weights(index), block)
-            files.write_json(self._said(index), said, self.kind)
+    def keep(self, index: int, block: Block, said: Said) -> Block:
+        """Write a block; it counts as finished from its last file on.
+
+        Returns:
+            The block to go on with: its tensors are the file's pages, which take no memory until they are read.
+        """
+        if self.folder is None:
+            return block
+        self.folder.mkdir(parents=True, exist_ok=True)
+        serialize.write_block(self._weights(index), block)
+        files.write_json(self._said(index), said, self.kind)
+        return serialize.read_block(self._weights(index), block)
 
     def restore(self, index: int, like: Block) -> tuple[Block, Said] | None:
         """A finished block, and what was said of it; `like` is the one that it was made from."""

@@ -128,15 +128,19 @@ def test_finished_blocks_are_not_treated_again(
 def test_a_block_counts_from_its_last_file_on(edge: EdgeViT, tmp_path: Path) -> None:
     """A kill between its two files leaves weights that nothing is said about."""
     kept = KeptBlocks[int](tmp_path / "kept", int)
-    kept.keep(0, edge.blocks[0], 7)
+    written = kept.keep(0, edge.blocks[0], 7)
     block, said = kept.restore(0, edge.blocks[0]) or (None, None)
     assert block is not None
     assert said == 7
+    for tensor, same, original in zip(*(each.parameters() for each in (written, block, edge.blocks[0])), strict=True):
+        assert torch.equal(tensor, original)
+        assert torch.equal(same, original)
+        assert tensor.data_ptr() != original.data_ptr(), "the original need not stay in memory"
     (tmp_path / "kept" / "0.json").unlink()
     assert kept.restore(0, edge.blocks[0]) is None
 
 
 def test_nothing_is_kept_without_a_folder(edge: EdgeViT) -> None:
     kept = KeptBlocks[int](None, int)
-    kept.keep(0, edge.blocks[0], 7)
+    assert kept.keep(0, edge.blocks[0], 7) is edge.blocks[0]
     assert kept.restore(0, edge.blocks[0]) is None
