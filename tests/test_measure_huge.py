@@ -36,7 +36,10 @@ def test_the_page_holds_what_was_measured(tmp_path: Path) -> None:
     (tmp_path / "memory.json").write_text(json.dumps(SAMPLES))
     measured = [measurement("stock", "0", [60.0] * 3), measurement("ours", "1", [6.0] * 3)]
     results = Results.now("", Protocol(), measured, [Ratio.of("ours", "stock", [0.1, 0.125, 0.11])])
-    page.write(tmp_path, results, "python -m edgeflex_tflite.convert --model=huge", "python tools/again.py", tmp_path)
+    files.write_json(tmp_path / "benchmark.json", results)
+    operators = {f"aten::{name}": (index + 1) / 55 for index, name in enumerate("abcdefghij")}
+    (tmp_path / "operators.json").write_text(json.dumps({"prune": operators, "quantize": operators}))
+    page.write(tmp_path, "python -m edgeflex_tflite.convert --model=huge", "python tools/again.py", tmp_path)
     text = (tmp_path / "vit_huge.md").read_text()
     for part in (
         "| prune          | 300 | 7.0       | widths 2560 to 2560 |",
@@ -44,6 +47,7 @@ def test_the_page_holds_what_was_measured(tmp_path: Path) -> None:
         "| whole          | 400 | 12.0      |",
         "0.110 (0.100 to 0.125)",
         "50 (100.0%)",
+        "| j 18%   | j 18%      |",
         "python -m edgeflex_tflite.convert --model=huge",
         "python tools/again.py",
     ):

@@ -20,15 +20,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from absl import flags
 
 from edgeflex_tflite import cli
 from edgeflex_tflite.errors import UserError
-
-if TYPE_CHECKING:
-    from edgeflex_tflite.targets.results import Results
 
 KEPT = 0.5
 """Of the neurons of each MLP."""
@@ -92,15 +89,16 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
     from measure_huge_page import write
 
     files = {"INT4": work / "huge" / "model.tflite", "INT8": int8}
-    results = measure(stock, files, values.threads, values.rounds, work)
+    _apart(measure, stock, files, values.threads, values.rounds, work / "benchmark.json")
+    _apart(profile_blocks, values.model, values.threads, work / "operators.json")
     again = shlex.join(["python", "tools/measure_huge.py", *sys.argv[1:]])
-    write(work, results, command, again, output)
+    write(work, command, again, output)
 
 
-def _apart(work: Callable[..., None], model: str, *paths: Path) -> None:
-    """Do it in a process of its own, which gives its memory back, unless the last path is there already."""
-    if not paths[-1].exists():
-        process = multiprocessing.get_context("spawn").Process(target=work, args=(model, *paths))
+def _apart(work: Callable[..., None], *arguments: Any) -> None:
+    """Do it in a process of its own, which gives its memory back, unless the last argument, a path, is there."""
+    if not arguments[-1].exists():
+        process = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
         process.start()
         process.join()
         if process.exitcode:
@@ -203,10 +201,52 @@ def watch(command: Sequence[str]) -> list[tuple[float, int, int]]:
     return samples
 
 
-def measure(stock: Path, ours: Mapping[str, Path], threads: int, rounds: int, work: Path) -> Results:
+def profile_blocks(model: str, threads: int, path: Path) -> None:
+    """Where the time of two blocks goes while they are cut, scaled and rounded: operators' shares of it."""
+    import timm
+    import torch
+
+    from edgeflex_tflite import files
+    from edgeflex_tflite.artifacts import BlockCut, Dtype, PrunePlan
+    from edgeflex_tflite.models.sites import weight_sites
+    from edgeflex_tflite.models.translate import to_edge_form
+    from edgeflex_tflite.profiling.blocks import embed
+    from edgeflex_tflite.prune.sweep import prune
+    from edgeflex_tflite.quantize.awq import search
+    from edgeflex_tflite.quantize.solve import per_token, round_weights
+    from edgeflex_tflite.recipe import Recipe
+
+    torch.manual_seed(0)
+    torch.set_num_threads(threads)
+    dense = to_edge_form(timm.create_model(model, depth=2, num_classes=10).eval())
+    images = torch.randn(32, 3, *dense.img_size).split(8)
+    recipe = Recipe(precision="int4_dynamic", prune_ratio=1 - KEPT, allocation="uniform")
+    widths = [block.mlp.width for block in dense.blocks]
+    plan = PrunePlan(tuple(BlockCut(round(KEPT * width), width, None, None) for width in widths), 0, 0)
+    integers = [site for site in weight_sites(dense) if site.startswith("blocks")]
+    dtypes = {site: Dtype.INT4 if site in integers else Dtype.FP32 for site in weight_sites(dense)}
+    all_threads = torch._C._profiler._ExperimentalConfig(profile_all_threads=True)
+    shares = {}
+    for name in ("prune", "quantize"):
+        with torch.profiler.profile(
+            activities=[torch.profiler.ProfilerActivity.CPU], experimental_config=all_threads
+        ) as profiled:
+            if name == "prune":
+                dense, _ = prune(dense, embed(dense, images), plan, recipe)
+            else:
+                scaled, _ = search(dense, embed(dense, images), dict.fromkeys(integers, 4), True, 512)
+                inputs = dict.fromkeys(integers, per_token)
+                round_weights(scaled, embed(scaled, images), dtypes, recipe, inputs)
+        found = {each.key: each.self_cpu_time_total for each in profiled.key_averages()}
+        shares[name] = {key: time / sum(found.values()) for key, time in found.items()}
+    files.write_bytes(path, json.dumps(shares, indent=1).encode())
+
+
+def measure(stock: Path, ours: Mapping[str, Path], threads: int, rounds: int, path: Path) -> None:
     """All files in turn; ours also as they start with XNNPACK's weight cache."""
     from tqdm import tqdm
 
+    from edgeflex_tflite import files
     from edgeflex_tflite.targets import host
     from edgeflex_tflite.targets.config import Protocol, RuntimeConfig
     from edgeflex_tflite.targets.results import Results
@@ -214,18 +254,18 @@ def measure(stock: Path, ours: Mapping[str, Path], threads: int, rounds: int, wo
     config = RuntimeConfig(num_threads=threads)
     compiled = dataclasses.replace(config, api="compiled_model")
     cases = [host.Case(str(stock), config, title="litert-torch FP32")]
-    for name, path in ours.items():
-        cases.append(host.Case(str(path), config, title=f"ours, {name}"))
-        caches = work / f"{name}.caches"
+    for name, file in ours.items():
+        cases.append(host.Case(str(file), config, title=f"ours, {name}"))
+        caches = path.with_name(f"{name}.caches")
         caches.mkdir(exist_ok=True)
-        _, *cached = host.weight_cache_cases([str(path)], compiled, caches)
+        _, *cached = host.weight_cache_cases([str(file)], compiled, caches)
         cases += [dataclasses.replace(case, title=f"ours, {name}") for case in cached]
     protocol = Protocol(warmup_runs=1, min_runs=rounds * 2, min_secs=1.0, rounds=rounds)
     with tqdm(total=host.steps(cases, protocol), desc="turns") as bar:
         found = host.measure(cases, protocol, done=bar.update)
     for name in ours:
-        shutil.rmtree(work / f"{name}.caches")
-    return Results.now("", protocol, found.measurements, found.ratios)
+        shutil.rmtree(path.with_name(f"{name}.caches"))
+    files.write_json(path, Results.now("", protocol, found.measurements, found.ratios))
 
 
 if __name__ == "__main__":

@@ -17,16 +17,19 @@ from edgeflex_tflite.targets.measurement import Latency, Measurement
 from edgeflex_tflite.targets.results import Results
 
 GIGABYTE = 1e9
+Shares = dict[str, dict[str, float]]
+"""Of each pass, operators of torch and their shares of its time."""
+LARGEST = 8
 Samples = list[tuple[float, int, int]]
 """Seconds since the start, anonymous and file-backed resident bytes."""
 
 
-def write(work: Path, results: Results, command: str, again: str, output: Path) -> None:
+def write(work: Path, command: str, again: str, output: Path) -> None:
     """Write all three.
 
     Args:
-        work: folder with the bundles `huge` and `trained`, and `memory.json`.
-        results: of the benchmark: the stock file, ours, and ours with a weight cache.
+        work: folder with the bundles `huge` and `trained`, `memory.json`, `operators.json`, and `benchmark.json` of the
+            stock file first.
         command: that compressed the large model; `again` is the tool's own.
         output: where they go.
     """
@@ -34,6 +37,8 @@ def write(work: Path, results: Results, command: str, again: str, output: Path) 
     samples: Samples = json.loads((work / "memory.json").read_text())
     trained = files.read_json(work / "trained" / "metrics.json", Metrics)
     huge = files.read_json(work / "huge" / "metrics.json", Metrics)
+    results = files.read_json(work / "benchmark.json", Results)
+    shares: Shares = json.loads((work / "operators.json").read_text())
     place = results.measurements[0].environment
     parts = [
         "# ViT-Huge on a small machine",
@@ -47,6 +52,8 @@ def write(work: Path, results: Results, command: str, again: str, output: Path) 
         "included. The checkpoint is mapped, and counts where its pages are in memory.",
         "![Memory over time](vit_huge.svg)",
         BOUNDS,
+        "Of the operators' time in two blocks, all threads, by torch's profiler:",
+        share_table(shares),
         "## The file, beside litert-torch's own",
         file_table(results),
         FILES_NOTE,
@@ -58,6 +65,7 @@ def write(work: Path, results: Results, command: str, again: str, output: Path) 
     files.write_bytes(output / "vit_huge.md", ("\n\n".join(parts) + "\n").encode())
     content = {"command": again, "stages": files.to_json(stages, list[StageRecord]), "memory": samples}
     content["stages"] = json.loads(content["stages"])  # type: ignore[arg-type]
+    content["operators"] = shares
     content["benchmark"] = json.loads(files.to_json(results))
     files.write_bytes(output / "vit_huge.json", (json.dumps(content, indent=1) + "\n").encode())
     draw(stages, samples, output / "vit_huge.svg")
@@ -91,6 +99,13 @@ def stage_table(stages: Sequence[StageRecord], samples: Samples) -> str:
 
 def _gigabytes(count: int | None) -> str:
     return "-" if count is None else f"{count / GIGABYTE:.1f}"
+
+
+def share_table(shares: Shares) -> str:
+    """The operators that take most, of pruning and of rounding."""
+    columns = [sorted(share.items(), key=lambda item: -item[1])[:LARGEST] for share in shares.values()]
+    cells = [[f"{name.removeprefix('aten::')} {part:.0%}" for name, part in column] for column in columns]
+    return tabulate(list(zip(*cells, strict=True)), tuple(shares), tablefmt="github", disable_numparse=True)
 
 
 def file_table(results: Results) -> str:
