@@ -110,10 +110,10 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
     if values.dry_run:
         console.line(pipeline.plan_only(design, data, console))
         return
-    console.line(f"{needs} will be needed\n")
     bundle = pipeline.compress_design(
         design,
         data,
+        needs,
         output_dir=output,
         labels=None,
         origin=Origin(values.model, values.checkpoint, *specs, _command()),

@@ -76,10 +76,11 @@ def compress(
     check_output(output, resume, overwrite)
     with deterministic(recipe.seed, threads):
         design = design_file(model, data.evaluation.preprocessing, recipe, threads)
-    check_possible(design, len(data.evaluation), output)
+    needs = check_possible(design, len(data.evaluation), output)
     return compress_design(
         design,
         data,
+        needs,
         output_dir=output,
         labels=labels,
         origin=origin or Origin(),
@@ -94,6 +95,7 @@ def compress(
 def compress_design(
     design: Design,
     data: Data,
+    needs: Needs,
     *,
     output_dir: Path,
     labels: tuple[str, ...] | None,
@@ -115,6 +117,7 @@ def compress_design(
             raise UserError(f"{output_dir} is the bundle of another run: give another --output_dir, or --overwrite")
         else:
             store.open(identity, resume)
+            console.line(f"{needs} will be needed\n")
             try:
                 finished = _run_stages(run, store, origin, identity, benchmark, weight_cache)
             except (UserError, VerificationError):

@@ -26,7 +26,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from timm.models import VisionTransformer, build_model_with_cfg, generate_default_cfgs, register_model
 
-from edgeflex_tflite import cli, search, steps
+from edgeflex_tflite import cli, search
 from edgeflex_tflite.data import open_source
 from edgeflex_tflite.lower import flatbuffer
 from edgeflex_tflite.lower.metadata import read_own_entry
@@ -537,7 +537,7 @@ def test_the_smallest_file_within_a_loss(
 def test_a_loss_that_even_the_first_file_is_over_is_an_error(
     small_flags: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(steps, "paired_drop", lambda *_: (2.0, 1.0, 3.0))
+    monkeypatch.setattr("edgeflex_tflite.steps.verify.paired_drop", lambda *_: (2.0, 1.0, 3.0))
     flags = (*small_flags, "--max_accuracy_drop=1", f"--output_dir={tmp_path / 'out'}")
     outcome = run_here(flags, capfd)
     assert outcome.code == cli.FAILED_CHECK
