@@ -29,6 +29,7 @@ SECTIONS = [
     "Memory",
     "Latency on this machine",
     "Where each op runs",
+    "On ethos-u55-256",
     "What was done to each block",
     "Sensitivity",
     "What it took",
@@ -105,8 +106,10 @@ def test_light_and_dark_have_words_that_stand_out_in_plots_too(scheme: Any, brow
     other = {"light": "dark", "dark": "light"}[scheme]
     with opened(browser, url, color_scheme=other) as seen:
         seen.page.emulate_media(color_scheme=scheme)
-        colors = seen.page.evaluate(COLORS)
         dark = scheme == "dark"
+        plots_follow = f"({COLORS})().plots.every(color => (color > 0.8) === {str(dark).lower()})"
+        seen.page.wait_for_function(plots_follow)  # they are drawn again, a moment after the change
+        colors = seen.page.evaluate(COLORS)
         assert (colors["page"] < 0.2, colors["words"] > 0.8) == (dark, dark)
         assert len(colors["plots"]) > 50
         assert {color > 0.8 for color in colors["plots"]} == {dark}
