@@ -226,6 +226,9 @@ class _Stages:
         self._start = time.process_time()
         return self._store.run(name, work)
 
+    def kept(self, name: str) -> Path:
+        return self._store.kept(name)
+
     def _report(self, record: StageRecord, resumed: bool) -> None:
         if not resumed:
             self._seconds[record.name] = round(time.process_time() - self._start, 1)
