@@ -108,7 +108,7 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
         seed=recipe.seed,
     )
     if values.dry_run:
-        console.line(pipeline.plan_only(design, data, console))
+        console.line(pipeline.plan_only(design, data, needs, console))
         return
     bundle = pipeline.compress_design(
         design,

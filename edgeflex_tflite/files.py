@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +27,11 @@ def write_json(path: Path, artifact: Any, kind: Any = None) -> None:
 def read_json(path: Path, kind: type[T]) -> T:
     """What `write_json` wrote, checked against its type."""
     return TypeAdapter(kind).validate_json(path.read_bytes())
+
+
+def write_object(path: Path, content: object, indent: int = 2) -> None:
+    """Write plain dictionaries and lists as JSON, under a temporary name, and rename it."""
+    write_bytes(path, (json.dumps(content, indent=indent) + "\n").encode())
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -218,10 +218,9 @@ def _smallest(run: Run, store: StageStore, dense_logits: Path, version: str) -> 
     return _Made.of(found.folder), found.tried
 
 
-def plan_only(design: Design, data: Data, console: Console) -> str:
+def plan_only(design: Design, data: Data, needs: Needs, console: Console) -> str:
     """What `compress_design` would do, without doing it: widths, bytes, time and memory, as text."""
     with deterministic(design.recipe.seed, design.threads):
-        needs = predict_needs(design.dense, design.recipe, len(data.evaluation))
         return plan_text(design, plan_pruning(Run.of(design, data, None, console)), needs)
 
 

@@ -22,17 +22,23 @@ def find_chromium() -> str | None:
     return os.environ.get("EDGEFLEX_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    path = find_chromium()
-    if path is None:
-        pytest.skip(f"no browser: none of {', '.join(NAMES)} is on PATH, and EDGEFLEX_CHROMIUM names none")
+@contextlib.contextmanager
+def launched() -> Iterator[Browser]:
+    """The browser that `find_chromium` finds, without a window."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+        started = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if find_chromium() is None:
+        pytest.skip(f"no browser: none of {', '.join(NAMES)} is on PATH, and EDGEFLEX_CHROMIUM names none")
+    with launched() as started:
+        yield started
 
 
 @dataclasses.dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -128,7 +127,7 @@ def write(found: Comparison, folder: Path) -> list[Path]:
     paths = [folder / f"accuracy.{suffix}" for suffix in ("md", "json", "svg")]
     files.write_bytes(paths[0], text(found, rows).encode())
     content = {"facts": dataclasses.asdict(found.facts), "rows": [dataclasses.asdict(row) for row in rows]}
-    files.write_bytes(paths[1], (json.dumps(content, indent=1) + "\n").encode())
+    files.write_object(paths[1], content, indent=1)
     draw([row for row in rows if row.reason is None and row.method != TORCH], paths[2])
     return paths
 

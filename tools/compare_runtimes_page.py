@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -93,7 +92,7 @@ def write(sections: Sequence[Section], command: str, folder: Path) -> list[Path]
     paths = [folder / f"performance.{suffix}" for suffix in ("md", "json", "svg")]
     files.write_bytes(paths[0], text(sections, command).encode())
     content = {"command": command, "sections": [_figures(section) for section in sections]}
-    files.write_bytes(paths[1], (json.dumps(content, indent=1) + "\n").encode())
+    files.write_object(paths[1], content, indent=1)
     draw(sections, paths[2])
     return paths
 

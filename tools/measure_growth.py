@@ -9,7 +9,6 @@ files of one argument take turns, round by round. Writes growth.md, growth.json 
 from __future__ import annotations
 
 import dataclasses
-import json
 import shlex
 import sys
 import tempfile
@@ -112,13 +111,12 @@ def measure(varied: str, sizes: Sequence[int], values: flags.FlagValues) -> list
 
 def convert(varied: str, size: int, folder: Path, threads: int) -> list[File]:
     """One model in every precision, with weights that nothing was fitted to."""
-    import numpy as np
     import timm
     import torch
+    from untrained_files import write_untrained
 
     from edgeflex_tflite.artifacts import InputSpec
     from edgeflex_tflite.lower.export import export_float
-    from edgeflex_tflite.lower.quantizer import quantize_file
     from edgeflex_tflite.models.sites import compute_sites, weight_sites
     from edgeflex_tflite.models.translate import to_edge_form
     from edgeflex_tflite.quantize.plan import plan_precision
@@ -132,13 +130,12 @@ def convert(varied: str, size: int, folder: Path, threads: int) -> list[File]:
         begin = time.perf_counter()
         edge = to_edge_form(model)
         spec = InputSpec("nhwc", "0-255", (0.5,) * 3, (0.5,) * 3, *edge.img_size)
-        path, float_path = folder / f"{size}-{precision}.tflite", folder / "float.tflite"
+        path = folder / f"{size}-{precision}.tflite"
         plan = plan_precision(Recipe(precision=precision), weight_sites(edge), compute_sites(edge))
-        export_float(edge, spec, float_path)
         if precision == "fp32":
-            float_path.replace(path)
+            export_float(edge, spec, path)
         else:
-            quantize_file(float_path, path, plan, [np.zeros(spec.shape, np.float32)], threads)
+            write_untrained(edge, spec, plan, path, threads)
         files.append(File(path, size, precision, edge.num_tokens, round(time.perf_counter() - begin, 2)))
     return files
 
@@ -169,7 +166,7 @@ def write(points: Sequence[Point], command: str, folder: Path) -> None:
 
     files.write_bytes(folder / "growth.md", text(points, command).encode())
     content = {"command": command, "points": [dataclasses.asdict(each) for each in points]}
-    files.write_bytes(folder / "growth.json", (json.dumps(content, indent=1) + "\n").encode())
+    files.write_object(folder / "growth.json", content, indent=1)
     draw(points, folder / "growth.svg")
     print(folder / "growth.md")
 

@@ -135,10 +135,9 @@ def stock_file(model: str, checkpoint: Path, path: Path) -> None:
 def int8_file(model: str, checkpoint: Path, path: Path) -> None:
     """The same widths in INT8. Which neurons stay, and how weights are rounded, changes neither size nor speed."""
     import timm
+    from untrained_files import write_untrained
 
     from edgeflex_tflite.artifacts import InputSpec
-    from edgeflex_tflite.lower.export import export_float
-    from edgeflex_tflite.lower.quantizer import quantize_file
     from edgeflex_tflite.models.sites import compute_sites, weight_sites
     from edgeflex_tflite.models.translate import to_edge_form
     from edgeflex_tflite.prune.cut import with_widths
@@ -149,11 +148,7 @@ def int8_file(model: str, checkpoint: Path, path: Path) -> None:
     smaller = with_widths(dense, [round(KEPT * block.mlp.width) for block in dense.blocks])
     spec = InputSpec("nhwc", "0-255", (0.5,) * 3, (0.5,) * 3, *dense.img_size)
     plan = plan_precision(Recipe(precision="int8_dynamic"), weight_sites(smaller), compute_sites(smaller))
-    unfinished, float_path = path.with_suffix(".tmp"), path.with_name("float.tflite")
-    export_float(smaller, spec, float_path)
-    quantize_file(float_path, unfinished, plan, [], 2)
-    float_path.unlink()
-    unfinished.replace(path)
+    write_untrained(smaller, spec, plan, path, threads=1)
 
 
 def convert(inputs: Inputs, checkpoint: Path, work: Path) -> str:
@@ -239,7 +234,7 @@ def profile_blocks(model: str, threads: int, path: Path) -> None:
                 round_weights(scaled, embed(scaled, images), dtypes, recipe, inputs)
         found = {each.key: each.self_cpu_time_total for each in profiled.key_averages()}
         shares[name] = {key: time / sum(found.values()) for key, time in found.items()}
-    files.write_bytes(path, json.dumps(shares, indent=1).encode())
+    files.write_object(path, shares, indent=1)
 
 
 def measure(stock: Path, ours: Mapping[str, Path], threads: int, rounds: int, path: Path) -> None:

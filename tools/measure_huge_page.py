@@ -67,7 +67,7 @@ def write(work: Path, command: str, again: str, output: Path) -> None:
     content["stages"] = json.loads(content["stages"])  # type: ignore[arg-type]
     content["operators"] = shares
     content["benchmark"] = json.loads(files.to_json(results))
-    files.write_bytes(output / "vit_huge.json", (json.dumps(content, indent=1) + "\n").encode())
+    files.write_object(output / "vit_huge.json", content, indent=1)
     draw(stages, samples, output / "vit_huge.svg")
     print(output / "vit_huge.md")
 

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from stock_files import stock_float, stock_quantized
+from untrained_files import write_untrained
 
 from edgeflex_tflite import files, steps
 from edgeflex_tflite.artifacts import BlockShape, Dtype, InputSpec, PrunePlan
 from edgeflex_tflite.lower.export import export_float
 from edgeflex_tflite.lower.fit import fit_arena
-from edgeflex_tflite.lower.quantizer import quantize_file
 from edgeflex_tflite.models.sites import compute_sites, weight_sites
 from edgeflex_tflite.pipeline import deterministic
 from edgeflex_tflite.prune.cut import with_widths
@@ -84,13 +84,9 @@ def plan_of(folder: Path) -> PrunePlan:
 
 def untrained(run: Run, shapes: list[BlockShape], dtypes: dict[str, Dtype], path: Path) -> None:
     """Our file of random weights: the same operators and sizes, with weights that nothing was fitted to."""
-    plan = run.precisions.lowered(dtypes)
-    float_path = path.with_suffix(".float")
-    export_float(with_widths(run.dense, shapes), run.spec, float_path)
     pixels = [file_input(image.numpy(), run.spec) for image in run.data.calibration.pixels]
-    quantize_file(float_path, path.with_suffix(".unfinished"), plan, pixels, run.threads)
-    path.with_suffix(".unfinished").replace(path)
-    float_path.unlink()
+    smaller = with_widths(run.dense, shapes)
+    write_untrained(smaller, run.spec, run.precisions.lowered(dtypes), path, run.threads, pixels)
 
 
 def in_pieces(run: Run, path: Path, budget_bytes: int) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from absl import app
 from PIL import Image
 
-from tests.browser import find_chromium, opened
+from tests.browser import launched, opened
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -71,10 +71,7 @@ def take(browser: Browser, url: str, shot: Shot, folder: Path) -> Path:
 def main(arguments: list[str]) -> None:
     if len(arguments) != 2:
         sys.exit(__doc__)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
+    with launched() as browser:
         for shot in REPORT:
             print(take(browser, (Path(arguments[1]).resolve() / "report.html").as_uri(), shot, IMAGES))
 

@@ -62,7 +62,7 @@ def add_bundles(output: Path, kinds: Sequence[str]) -> list[Path]:
     kept = {name: digest for name, digest in manifest["files"].items() if _top(name) not in kinds}
     added = {f"{kind}/{name}": digest for kind in kinds for name, digest in hashes(output / kind).items()}
     manifest["files"] = dict(sorted((kept | added).items()))
-    files.write_bytes(output / MANIFEST_FILE, (json.dumps(manifest, indent=2) + "\n").encode())
+    files.write_object(output / MANIFEST_FILE, manifest)
     return [output / kind for kind in kinds]
 
 

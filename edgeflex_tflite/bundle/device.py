@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from edgeflex_tflite import files
 from edgeflex_tflite.artifacts import InputSpec
 from edgeflex_tflite.bundle.layout import GOLDEN_IMAGE, GOLDEN_INPUT, GOLDEN_OUTPUT, PREPROCESSING_FILE
 from edgeflex_tflite.data import Preprocessing
@@ -29,7 +29,7 @@ def write_preprocessing(folder: Path, spec: InputSpec, preprocessing: Preprocess
         "normalization": normalization,
         "normalization_inside_the_file": spec.range != "normalized",
     }
-    (folder / PREPROCESSING_FILE).write_text(json.dumps(content, indent=2) + "\n")
+    files.write_object(folder / PREPROCESSING_FILE, content)
 
 
 def write_golden(folder: Path, pixels: NDArray[np.uint8], runner: FileRunner) -> None:

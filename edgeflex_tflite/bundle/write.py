@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,9 +56,5 @@ def bundle_step(
     (folder / "report.html").write_text(report_html(found), encoding="utf-8")
     (folder / SUMMARY_FILE).write_text(summary_text(found))
     files.write_json(folder / "stages.json", list(stages), list[StageRecord])
-    _write_json(folder / MANIFEST_FILE, manifest(run, origin, identity, folder))
+    files.write_object(folder / MANIFEST_FILE, manifest(run, origin, identity, folder))
     return f"{model.stat().st_size:,} bytes of model.tflite and its evidence"
-
-
-def _write_json(path: Path, content: object) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n")
