@@ -14,6 +14,7 @@ from typing import Any, get_type_hints
 
 from edgeflex_tflite import chips
 from edgeflex_tflite.errors import UserError
+from edgeflex_tflite.rewrites import ALL, IN_FLOAT, OF_FLOAT_WEIGHTS, REWRITES
 
 KILOBYTE = 1000
 MEGABYTE = 1_000_000
@@ -30,6 +31,7 @@ CHOICES = {
     "input_layout": ("nhwc", "nchw"),
     "input_range": ("0-255", "0-1", "normalized"),
 }
+FLOAT_WEIGHTS = ("fp32", "fp16")
 LEVERS = ("mlp", "heads", "qk", "v", "int4", "fp16")
 SCORES_WITH_LABELS = ("taylor", "hessian")
 POSITIVE = (
@@ -91,6 +93,8 @@ class Recipe:
         calibration_samples: calibration images.
         eval_samples: evaluation images; None: all.
         input_layout, input_range: what the written file takes as its image.
+        skip_rewrites: exact rewrites to leave out, with commas between, to see what each one brings: `shift`, `centre`,
+            `last_block`, `scale`, `keep_dims`, `squares` or `flat`.
         width_multiple: MLP widths are multiples of this.
         probe_samples: calibration images on which each block's effect on the logits is measured.
         awq_tokens: tokens on which each AWQ scale is judged.
@@ -122,6 +126,7 @@ class Recipe:
     eval_samples: int | None = None
     input_layout: str = "nhwc"
     input_range: str = "0-255"
+    skip_rewrites: str = ""
     width_multiple: int = 16
     probe_samples: int = 64
     awq_tokens: int = 1024
@@ -133,9 +138,12 @@ class Recipe:
             if getattr(self, name) not in choices:
                 raise UserError(f"{name} is {getattr(self, name)!r}: choose one of {', '.join(choices)}")
         _check_ranges(self)
-        for lever in self.lever_list:
-            if lever not in LEVERS:
-                raise UserError(f"levers has {lever!r}: give some of {','.join(LEVERS)}")
+        for name, given, known in (
+            ("levers", self.lever_list, LEVERS),
+            ("skip_rewrites", self.skipped, tuple(REWRITES)),
+        ):
+            if unknown := [each for each in given if each not in known]:
+                raise UserError(f"{name} has {unknown[0]!r}: give some of {','.join(known)}")
         if self.memory_budget_mb is not None and self.prune_ratio is not None:
             raise UserError(
                 "memory_budget_mb and prune_ratio contradict each other: give the budget or the ratio, not both"
@@ -186,6 +194,21 @@ class Recipe:
     @property
     def lever_list(self) -> tuple[str, ...]:
         return tuple(lever.strip() for lever in self.levers.split(","))
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        return tuple(name.strip() for name in self.skip_rewrites.split(",")) if self.skip_rewrites else ()
+
+    @property
+    def integer_stream(self) -> bool:
+        """Whether integers are what is computed with between the linears too."""
+        return self.precision == chips.INTEGER or self.stream in ("int16", "int8")
+
+    @property
+    def rewrites(self) -> frozenset[str]:
+        """The exact rewrites that are made."""
+        of_floats = () if self.precision in FLOAT_WEIGHTS else OF_FLOAT_WEIGHTS
+        return ALL.difference(self.skipped, of_floats, IN_FLOAT if self.integer_stream else ())
 
     @property
     def sha256(self) -> str:
@@ -306,7 +329,7 @@ def _check_merging(recipe: Recipe) -> None:
             "blocks that merge tokens do not compute in pieces: give arena_budget_kb, or merge_tokens and "
             "latency_target_ms"
         )
-    if recipe.precision == "int8_full" or recipe.stream in ("int16", "int8"):
+    if recipe.integer_stream:
         raise UserError(
             "tokens are compared and merged in floats: merge_tokens and latency_target_ms need a precision other than "
             "int8_full, and stream auto or fp32"

@@ -114,7 +114,7 @@ def design_file(model: nn.Module, preprocessing: Preprocessing, recipe: Recipe, 
     """
     check_target(recipe.target)
     check_model_fits(model)
-    dense = form_for(recipe.target, to_edge_form(model))
+    dense = form_for(recipe.target, to_edge_form(model, recipe.rewrites))
     if recipe.merges:
         check_mergeable(dense)
     size = (preprocessing.height, preprocessing.width)

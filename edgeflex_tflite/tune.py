@@ -67,7 +67,7 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
     from edgeflex_tflite.report.console import Console
     from edgeflex_tflite.tuning.blocks import tune
 
-    console, dense, prepared = Console(), to_edge_form(model), Preprocessing.of_model(model)
+    console, dense, prepared = Console(), to_edge_form(model, recipe.rewrites), Preprocessing.of_model(model)
     spec = InputSpec(recipe.input_layout, recipe.input_range, prepared.mean, prepared.std, *dense.img_size)
 
     def bar(steps: int, caption: str) -> Callable[[], None]:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from edgeflex_tflite import recipe as recipes
 from edgeflex_tflite.errors import UserError
 from edgeflex_tflite.recipe import CHOICES, LARGEST, LEVERS, PRESETS, Recipe, descriptions, from_dict, kind_of, load
+from edgeflex_tflite.rewrites import ALL, IN_FLOAT, REWRITES
 
 FIELDS = [field.name for field in dataclasses.fields(Recipe)]
 COUNT = st.integers(1, 10**6)
@@ -42,6 +43,7 @@ OTHERS = st.fixed_dictionaries(
     | {
         "refit": st.booleans(),
         "levers": st.lists(st.sampled_from(LEVERS), min_size=1, unique=True).map(",".join),
+        "skip_rewrites": st.lists(st.sampled_from(list(REWRITES)), unique=True).map(",".join),
         "mirror": st.booleans(),
         "crops": st.integers(0, 10**6),
         "read_weight": COUNT,
@@ -64,6 +66,7 @@ def test_strategy_covers_every_field() -> None:
         *CHOICES,
         "refit",
         "levers",
+        "skip_rewrites",
         "mirror",
         "crops",
         "read_weight",
@@ -117,7 +120,7 @@ def test_json_names_every_field_in_order() -> None:
 
 def test_hash_of_the_defaults() -> None:
     """Written down, so that a change of a default or of the form is a decision."""
-    assert Recipe().sha256 == "6e0df5756ea75d6f0ab5c05cfa2417bf7a570f75632ac9e6a174adc3367ab1bc"
+    assert Recipe().sha256 == "57f7a1d208dc4f88c21fdb0531dadea84f5651a421aea443d61eb7c96638031b"
 
 
 def test_hash_tells_recipes_apart() -> None:
@@ -179,6 +182,7 @@ BAD_VALUES = [
     ),
     ("levers", "mlp,int5", "levers has 'int5': give some of mlp,heads,qk,v,int4,fp16"),
     ("levers", "", "levers has ''"),
+    ("skip_rewrites", "shift,gelu", "skip_rewrites has 'gelu': give some of shift,centre,last_block,scale,"),
     ("rounding", "awq", "choose one of gptq, nearest"),
     ("prune_score", "wanda", "choose one of obs, energy, flap, mean_abs, magnitude, taylor, hessian"),
     ("compensate", "true", "compensate is 'true': choose one of ridge, bias, none"),
@@ -387,3 +391,12 @@ def test_recipes_do_not_change() -> None:
 def test_defaults_have_one_home() -> None:
     """The module makes no second recipe with values of its own beside the presets."""
     assert [name for name, value in vars(recipes).items() if isinstance(value, Recipe)] == []
+
+
+def test_rewrites_of_a_recipe() -> None:
+    """A scale in a norm is for integer weights; what is exact in float alone is for float between the linears."""
+    assert Recipe(precision="fp32").rewrites == ALL
+    assert Recipe().rewrites == ALL - {"scale"}
+    assert Recipe(precision="fp16", skip_rewrites="flat, shift").rewrites == ALL - {"flat", "shift"}
+    assert Recipe(precision="int8_full").rewrites == ALL - {"scale", *IN_FLOAT}
+    assert Recipe(precision="int8_static", stream="int16").rewrites == ALL - {"scale", *IN_FLOAT}

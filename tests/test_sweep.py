@@ -47,7 +47,7 @@ def test_a_sweep_with_a_point_that_cannot_be(
     assert "* Not measured." in text
     assert re.search(r"\| memory_budget_mb 0\.7 .*\* ", text), "the smallest point is in the front"
     page = (tmp_path / "out" / "sweep.html").read_text()
-    assert "memory_budget_mb 0.7" in page and "Plotly.newPlot" in page
+    assert "memory_budget_mb 0.7" in page and 'class="plot"' in page
     assert not re.search(r"(src|href)=.?http", page.replace(get_plotlyjs(), ""))
 
     (tmp_path / "out" / "results.jsonl").write_text("\n".join(lines[1:]) + "\n")

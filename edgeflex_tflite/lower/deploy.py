@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from edgeflex_tflite.artifacts import InputSpec
-from edgeflex_tflite.models.edge import EdgeViT
-from edgeflex_tflite.models.tensors import twin
+from edgeflex_tflite.models.edge import Block, EdgeViT, Norm
+from edgeflex_tflite.models.tensors import frozen, twin
+from edgeflex_tflite.quantize.awq import fold_targets
 
 
 class DeployedViT(nn.Module):
@@ -35,6 +36,24 @@ class DeployedViT(nn.Module):
         patches = model.patch_embed(image).permute(0, 2, 3, 1).flatten(0, 2)
         x = model.assemble(patches, model.prefix)
         return model.classify(model.transform(x))[None]
+
+
+def with_scales_folded(model: EdgeViT) -> EdgeViT:
+    """The scale of every norm that has no shift inside the linears behind it: `W (g x) = (W diag(g)) x`."""
+    return model.with_blocks(map(_with_scales_folded, model.blocks))
+
+
+def _with_scales_folded(block: Block) -> Block:
+    changed = twin(block)
+    for target in fold_targets(changed):
+        norm = changed.get_submodule(target.source)
+        if isinstance(norm, Norm) and norm.bias is None:
+            for path in target.readers:
+                reader = changed.get_submodule(path)
+                assert isinstance(reader, nn.Linear)
+                reader.weight = frozen(reader.weight * norm.weight)
+            norm.weight = frozen(torch.ones_like(norm.weight))
+    return changed
 
 
 class TokenConvolution(nn.Conv2d):

@@ -9,12 +9,13 @@ import torch
 from edgeflex_tflite.artifacts import WHOLE, Chunks, InputSpec
 from edgeflex_tflite.lower import flatbuffer
 from edgeflex_tflite.lower.chunk import chunked
-from edgeflex_tflite.lower.deploy import DeployedViT
+from edgeflex_tflite.lower.deploy import DeployedViT, with_scales_folded
 from edgeflex_tflite.lower.merge import merging
 from edgeflex_tflite.lower.tidy import tidy
 from edgeflex_tflite.models.edge import EdgeViT
 from edgeflex_tflite.models.sites import compute_sites, weight_sites
 from edgeflex_tflite.quiet import quiet
+from edgeflex_tflite.rewrites import SCALE
 
 
 def export_float(model: EdgeViT, spec: InputSpec, path: Path, chunks: Chunks = WHOLE, merged: int = 0) -> None:
@@ -27,7 +28,8 @@ def export_float(model: EdgeViT, spec: InputSpec, path: Path, chunks: Chunks = W
         chunks: the pieces that blocks compute in.
         merged: pairs of tokens that each block but the last merges; only where no block is in pieces.
     """
-    module = DeployedViT(merging(chunked(model, chunks), merged), spec).eval()
+    written = with_scales_folded(model) if SCALE in model.rewrites else model
+    module = DeployedViT(merging(chunked(written, chunks), merged), spec).eval()
     with quiet():
         import litert_torch
 
@@ -35,7 +37,7 @@ def export_float(model: EdgeViT, spec: InputSpec, path: Path, chunks: Chunks = W
         converted.export(str(path))
         del converted
     content = flatbuffer.read(path)
-    tidy(content)
+    tidy(content, model.rewrites)
     flatbuffer.name_tensors_by_site(content, [*weight_sites(model), *compute_sites(model)])
     renamed = path.with_suffix(".renamed")
     flatbuffer.write(content, renamed)

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgeflex_tflite import rewrites
 from edgeflex_tflite.artifacts import BlockShape
 
 Pooling = Literal["token", "avg", "map"]
@@ -210,9 +211,11 @@ class EdgeViT(nn.Module):
         reads: the tokens that pooling reads from the last block.
         head: linear to `num_classes` logits.
         for_edgetpu: written in operators that an Edge TPU takes, see `models/forms.py`.
+        rewrites: names of the exact rewrites that have been made, or are made when it is written.
     """
 
     for_edgetpu = False
+    rewrites = rewrites.FOR_ANY_WEIGHTS
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ from timm.layers.mlp import GluMlp, SwiGLU
 from timm.models import vision_transformer as timm_vit
 from torch import Tensor, nn
 
+from edgeflex_tflite import rewrites as exact
 from edgeflex_tflite.errors import UserError
 from edgeflex_tflite.models.edge import (
     ALL_TOKENS,
@@ -38,11 +39,12 @@ TimmModule = Any
 SUPPORTED_POOLING = ("token", "avg", "map")
 
 
-def to_edge_form(model: nn.Module) -> EdgeViT:
+def to_edge_form(model: nn.Module, rewrites: frozenset[str] = exact.FOR_ANY_WEIGHTS) -> EdgeViT:
     """Translate a timm Vision Transformer into edge form.
 
     Args:
         model: a `timm.models.VisionTransformer` with a classification head; it is not changed.
+        rewrites: which of `REWRITES` are made, now or when the model is written.
 
     Returns:
         An `EdgeViT` in float32 and evaluation mode whose logits agree with the model's.
@@ -55,7 +57,15 @@ def to_edge_form(model: nn.Module) -> EdgeViT:
         model = copy.deepcopy(model).float().eval()
     with torch.no_grad():
         edge = _translate(model).eval()
-        _centre_residual_stream(edge)
+        edge.rewrites = rewrites
+        if exact.SHIFT in rewrites:
+            for block in edge.blocks:
+                _fold_shift(block.norm1, [block.attn.q, block.attn.k, block.attn.v])
+                _fold_shift(block.norm2, [block.mlp.fc1, block.mlp.gate])
+        if exact.CENTRE in rewrites:
+            _centre_residual_stream(edge)
+        if exact.LAST_BLOCK not in rewrites:
+            edge.reads = ALL_TOKENS
         _check_exact(model, edge)
     return edge.requires_grad_(False)
 
@@ -147,8 +157,6 @@ def _block(block: TimmModule) -> Block:
     norm1, norm2 = _norm(block.norm1), _norm(block.norm2)
     mlp = _mlp(block.mlp)
     mlp.fc2 = _with_layer_scale(mlp.fc2, block.ls2)
-    _fold_shift(norm1, [q, k, v])
-    _fold_shift(norm2, [mlp.fc1] if mlp.gate is None else [mlp.fc1, mlp.gate])
     return Block(norm1, Attention(q, k, v, proj, attn.num_heads, q_norm, k_norm), norm2, mlp)
 
 
@@ -232,12 +240,13 @@ def _with_layer_scale(linear: nn.Linear, layer_scale: TimmModule) -> nn.Linear:
     return _new_linear(linear.weight * gamma[:, None], linear.bias * gamma)
 
 
-def _fold_shift(norm: nn.Module, readers: list[nn.Linear]) -> None:
+def _fold_shift(norm: nn.Module, readers: list[Any]) -> None:
     """Move a LayerNorm's shift into the biases of all linears that read it: `W(x + beta) + b = Wx + (W beta + b)`."""
     if not isinstance(norm, Norm) or norm.bias is None:
         return
     for reader in readers:
-        reader.bias.add_(reader.weight @ norm.bias)
+        if reader is not None:
+            reader.bias.add_(reader.weight @ norm.bias)
     norm.bias = None
 
 

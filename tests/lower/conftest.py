@@ -27,6 +27,12 @@ def edge() -> EdgeViT:
 
 
 @pytest.fixture(scope="session")
+def integer_form() -> EdgeViT:
+    """What is quantized between the linears too."""
+    return to_edge_form(random_vit(), Recipe(precision="int8_full").rewrites)
+
+
+@pytest.fixture(scope="session")
 def images() -> list[NDArray[np.uint8]]:
     return list(np.random.default_rng(0).integers(0, 256, (8, 3, 32, 32), dtype=np.uint8))
 
@@ -38,13 +44,24 @@ def float_file(edge: EdgeViT, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def integer_form_file(integer_form: EdgeViT, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("float") / "integer_form.tflite"
+    export_float(integer_form, SPEC, path)
+    return path
+
+
 def plan_for(edge: EdgeViT, precision: str, **changes: str) -> PrecisionPlan:
     return plan_precision(Recipe(precision=precision, **changes), weight_sites(edge), compute_sites(edge))
 
 
 @pytest.fixture(scope="session")
 def files(
-    edge: EdgeViT, float_file: Path, images: list[NDArray[np.uint8]], tmp_path_factory: pytest.TempPathFactory
+    edge: EdgeViT,
+    float_file: Path,
+    integer_form_file: Path,
+    images: list[NDArray[np.uint8]],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, tuple[Path, PrecisionPlan]]:
     """`{precision: (file, its plan)}`."""
     folder = tmp_path_factory.mktemp("precisions")
@@ -52,6 +69,7 @@ def files(
     made = {}
     for precision in ("mixed", "fp16", "int8_dynamic", "int8_static", "int8_full"):
         plan = plan_for(edge, precision)
-        quantize_file(float_file, folder / f"{precision}.tflite", plan, inputs, threads=1)
+        source = integer_form_file if precision == "int8_full" else float_file
+        quantize_file(source, folder / f"{precision}.tflite", plan, inputs, threads=1)
         made[precision] = (folder / f"{precision}.tflite", plan)
     return made

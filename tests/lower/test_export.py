@@ -100,10 +100,12 @@ def test_the_graph_is_lean(edge: EdgeViT, float_file: Path) -> None:
     counts = Counter(name for name, _ in flatbuffer.operators(content))
     ranks = {len(t.shape) for t in content.subgraphs[0].tensors if content.buffers[t.buffer].data is None}
     depth = len(edge.blocks)
-    assert counts["SQUARED_DIFFERENCE"] == counts["SUB"] == 0, "LayerNorms subtract no mean"
+    assert counts["SUB"] == 0, "LayerNorms subtract no mean"
+    assert counts["SQUARED_DIFFERENCE"] == 2 * depth + 1, "and have epsilon in their squares"
+    assert counts["MUL"] == 2 * (2 * depth + 1), "and multiply by their scale"
     assert counts["FULLY_CONNECTED"] == 6 * depth + 1
     assert counts["TRANSPOSE"] <= 4 * depth
-    assert counts["RESHAPE"] == 4 * depth + 1, "three to make heads and one to join them, and the patches"
+    assert counts["RESHAPE"] == 3 * depth + 1, "three to make heads, and the patches"
     assert max(ranks) == 4, "rank 4 at the image alone"
 
 
