@@ -15,6 +15,7 @@ pytestmark = pytest.mark.slow
 HALF_IN_INT4 = Recipe(
     precision="int4_dynamic",
     prune_ratio=0.5,
+    prune_score="energy",
     allocation="uniform",
     rounding="nearest",
     calibration_samples=8,
@@ -26,7 +27,6 @@ HALF_IN_INT4 = Recipe(
     ("name", "img_size"),
     [
         ("vit_large_patch16_224", 64),
-        ("vit_huge_patch14_224", 56),
         ("vit_giant_patch14_dinov2", 56),
         ("vit_so400m_patch14_siglip_224", 56),
     ],

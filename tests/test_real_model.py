@@ -18,7 +18,7 @@ from edgeflex_tflite.artifacts import Bundle
 from edgeflex_tflite.data import Data, Preprocessing
 from edgeflex_tflite.recipe import MEGABYTE
 
-IMAGES = 1000
+IMAGES = 500
 pytestmark = [pytest.mark.slow, pytest.mark.realdata]
 
 

@@ -10,7 +10,7 @@ from edgeflex_tflite.lower.predict import predict_memory
 from edgeflex_tflite.models.edge import EdgeViT
 from edgeflex_tflite.recipe import KILOBYTE
 
-MARGIN = 0.02
+MARGIN = 0.03
 """Of the budget: TFLite's greedy placement of all blocks' pieces may waste a little more than that of a few blocks'."""
 LARGEST_SPLIT = 64
 """Pieces of an MLP beyond which their number costs more than the hidden activations that are left."""

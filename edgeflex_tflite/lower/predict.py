@@ -22,6 +22,8 @@ from edgeflex_tflite.lower.quantizer import quantize_file
 from edgeflex_tflite.memory import plan_arena, weights_bytes
 from edgeflex_tflite.models.edge import Block, Blocks, EdgeViT, Norm
 from edgeflex_tflite.prune.cut import whole_shape, with_widths
+from edgeflex_tflite.quantize.awq import fold_targets
+from edgeflex_tflite.rewrites import FOR_ANY_WEIGHTS, SCALE
 
 FLOAT_BYTES = BIAS_BYTES = ROW_SUM_BYTES = 4
 ARENA_ALIGNMENT_BYTES = 64
@@ -92,7 +94,12 @@ def _largest_and_last(shapes: Sequence[BlockShape], of_each: int) -> list[int]:
 
 
 def block_bytes(
-    block: Block, shape: int | BlockShape, prefix: str, plan: PrecisionPlan | None, chunks: Chunks = WHOLE
+    block: Block,
+    shape: int | BlockShape,
+    prefix: str,
+    plan: PrecisionPlan | None,
+    chunks: Chunks = WHOLE,
+    rewrites: frozenset[str] = FOR_ANY_WEIGHTS,
 ) -> tuple[int, int]:
     """What one block adds to a file, at a given MLP width or in a given shape.
 
@@ -102,11 +109,13 @@ def block_bytes(
         prefix: the block's path, as in `blocks.3`.
         plan: precision of every site; None: FP32.
         chunks: the pieces that the block computes in.
+        rewrites: of the model.
 
     Returns:
         Bytes of weights, and bytes that stay in the arena from the start.
     """
     weights = kept = 0
+    in_linears = {target.source for target in fold_targets(block)} if SCALE in rewrites else set()
     pieces = linear_pieces(block.attn.proj.out_features, whole_shape(block, shape), chunks)
     for name, module in block.named_modules():
         if isinstance(module, nn.Linear):
@@ -116,7 +125,7 @@ def block_bytes(
                 weights, kept = weights + own[0], kept + own[1]
             if name in ADDED_UP:
                 weights -= (len(pieces[name]) - 1) * pieces[name][0][1] * BIAS_BYTES
-        elif isinstance(module, Norm):
+        elif isinstance(module, Norm) and (name not in in_linears or module.bias is not None):
             dtype = Dtype.FP32 if plan is None else plan.compute[f"{prefix}.{name}"].dtype
             weights += sum(parameter.numel() for parameter in module.parameters()) * dtype.bits // 8
     return weights, kept
@@ -180,7 +189,7 @@ def _extrapolate(
     plan: PrecisionPlan | None,
     chunks: Chunks,
 ) -> MemoryCost:
-    added = [block_bytes(model.blocks[i], shapes[i], f"blocks.{i}", plan, chunks) for i in left_out]
+    added = [block_bytes(model.blocks[i], shapes[i], f"blocks.{i}", plan, chunks, model.rewrites) for i in left_out]
     weights, kept = sum(weights for weights, _ in added), sum(kept for _, kept in added)
     return dataclasses.replace(
         probe,
