@@ -120,10 +120,8 @@ def described(title: str, does: str, path: Path, spec: InputSpec, model: Any, pi
     with torch.inference_mode():
         expected = model(torch.from_numpy(image))[0].numpy()
     error = np.abs(FileRunner(path, spec, threads=1)(pixels) - expected).max() / np.abs(expected).max()
-    graph = load_graphs(path)[0]
-    return Written(
-        title, does, len(graph.ops), count_macs(graph).total, memory_cost(path).arena_bytes, float(error)
-    )  # fmt: skip
+    graph, arena_bytes = load_graphs(path)[0], memory_cost(path).arena_bytes
+    return Written(title, does, len(graph.ops), count_macs(graph).total, arena_bytes, float(error))
 
 
 def text(model: str, found: list[Written], again: str) -> str:

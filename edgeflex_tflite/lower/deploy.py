@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from edgeflex_tflite.artifacts import InputSpec
 from edgeflex_tflite.models.edge import Block, EdgeViT, Norm
 from edgeflex_tflite.models.tensors import frozen, twin
-from edgeflex_tflite.quantize.awq import fold_targets
+from edgeflex_tflite.quantize.awq import FoldTarget, fold_targets
 
 
 class DeployedViT(nn.Module):
@@ -45,15 +46,23 @@ def with_scales_folded(model: EdgeViT) -> EdgeViT:
 
 def _with_scales_folded(block: Block) -> Block:
     changed = twin(block)
-    for target in fold_targets(changed):
+    for target in scale_targets(changed):
         norm = changed.get_submodule(target.source)
-        if isinstance(norm, Norm) and norm.bias is None:
-            for path in target.readers:
-                reader = changed.get_submodule(path)
-                assert isinstance(reader, nn.Linear)
-                reader.weight = frozen(reader.weight * norm.weight)
-            norm.weight = frozen(torch.ones_like(norm.weight))
+        assert isinstance(norm, Norm)
+        for path in target.readers:
+            reader = changed.get_submodule(path)
+            assert isinstance(reader, nn.Linear)
+            reader.weight = frozen(reader.weight * norm.weight)
+        norm.weight = frozen(torch.ones_like(norm.weight))
     return changed
+
+
+def scale_targets(block: Block) -> Iterator[FoldTarget]:
+    """The norms of a block whose whole scale can go into the linears that read them: those without a shift."""
+    for target in fold_targets(block):
+        source = block.get_submodule(target.source)
+        if isinstance(source, Norm) and source.bias is None:
+            yield target
 
 
 class TokenConvolution(nn.Conv2d):

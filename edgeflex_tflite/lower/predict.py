@@ -17,12 +17,12 @@ from torch import nn
 
 from edgeflex_tflite.artifacts import WHOLE, BlockShape, Chunks, Dtype, InputSpec, MemoryCost, PrecisionPlan
 from edgeflex_tflite.lower import flatbuffer
+from edgeflex_tflite.lower.deploy import scale_targets
 from edgeflex_tflite.lower.export import export_float
 from edgeflex_tflite.lower.quantizer import quantize_file
 from edgeflex_tflite.memory import plan_arena, weights_bytes
 from edgeflex_tflite.models.edge import Block, Blocks, EdgeViT, Norm
 from edgeflex_tflite.prune.cut import whole_shape, with_widths
-from edgeflex_tflite.quantize.awq import fold_targets
 from edgeflex_tflite.rewrites import FOR_ANY_WEIGHTS, SCALE
 
 FLOAT_BYTES = BIAS_BYTES = ROW_SUM_BYTES = 4
@@ -115,7 +115,7 @@ def block_bytes(
         Bytes of weights, and bytes that stay in the arena from the start.
     """
     weights = kept = 0
-    in_linears = {target.source for target in fold_targets(block)} if SCALE in rewrites else set()
+    in_linears = {target.source for target in scale_targets(block)} if SCALE in rewrites else set()
     pieces = linear_pieces(block.attn.proj.out_features, whole_shape(block, shape), chunks)
     for name, module in block.named_modules():
         if isinstance(module, nn.Linear):
@@ -125,7 +125,7 @@ def block_bytes(
                 weights, kept = weights + own[0], kept + own[1]
             if name in ADDED_UP:
                 weights -= (len(pieces[name]) - 1) * pieces[name][0][1] * BIAS_BYTES
-        elif isinstance(module, Norm) and (name not in in_linears or module.bias is not None):
+        elif isinstance(module, Norm) and name not in in_linears:
             dtype = Dtype.FP32 if plan is None else plan.compute[f"{prefix}.{name}"].dtype
             weights += sum(parameter.numel() for parameter in module.parameters()) * dtype.bits // 8
     return weights, kept

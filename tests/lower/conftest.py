@@ -27,12 +27,6 @@ def edge() -> EdgeViT:
 
 
 @pytest.fixture(scope="session")
-def integer_form() -> EdgeViT:
-    """What is quantized between the linears too."""
-    return to_edge_form(random_vit(), Recipe(precision="int8_full").rewrites)
-
-
-@pytest.fixture(scope="session")
 def images() -> list[NDArray[np.uint8]]:
     return list(np.random.default_rng(0).integers(0, 256, (8, 3, 32, 32), dtype=np.uint8))
 
@@ -45,9 +39,10 @@ def float_file(edge: EdgeViT, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def integer_form_file(integer_form: EdgeViT, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def integer_form_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is quantized between the linears too."""
     path = tmp_path_factory.mktemp("float") / "integer_form.tflite"
-    export_float(integer_form, SPEC, path)
+    export_float(to_edge_form(random_vit(), Recipe(precision="int8_full").rewrites), SPEC, path)
     return path
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from edgeflex_tflite.artifacts import InputSpec
 from edgeflex_tflite.lower import flatbuffer
@@ -27,7 +28,7 @@ from tests.lower.conftest import SPEC
 Images = list[NDArray[np.uint8]]
 
 
-def torch_logits(edge: EdgeViT, images: Images, spec: InputSpec = SPEC) -> NDArray[np.float32]:
+def torch_logits(edge: nn.Module, images: Images, spec: InputSpec = SPEC) -> NDArray[np.float32]:
     mean, std = (torch.tensor(values)[:, None, None] for values in (spec.mean, spec.std))
     with torch.inference_mode():
         return edge((torch.from_numpy(np.stack(images)) / 255 - mean) / std).numpy()

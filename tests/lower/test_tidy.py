@@ -20,6 +20,7 @@ from edgeflex_tflite.rewrites import ALL, FLAT, REWRITES
 from edgeflex_tflite.verify.runner import FileRunner
 from tests.conftest import random_vit
 from tests.lower.conftest import SPEC, plan_for
+from tests.lower.test_export import torch_logits
 
 DEPTH = 2
 Images = list[NDArray[np.uint8]]
@@ -56,9 +57,7 @@ def counts(file: Path) -> Counter[str]:
 
 @pytest.mark.parametrize("name", ["", *REWRITES])
 def test_every_rewrite_is_exact(name: str, model: nn.Module, without: Exported, images: Images) -> None:
-    mean, std = (torch.tensor(values)[:, None, None] for values in (SPEC.mean, SPEC.std))
-    with torch.inference_mode():
-        expected = model((torch.from_numpy(np.stack(images)) / 255 - mean) / std).numpy()
+    expected = torch_logits(model, images)
     assert np.abs(logits(without(name), images) - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
@@ -114,17 +113,12 @@ def test_squares_with_an_epsilon_that_matters(tmp_path: Path, images: Images) ->
     with torch.no_grad():
         model.patch_embed.proj.weight.mul_(1e-5)
         model.patch_embed.proj.bias.copy_(1e-3 * torch.randn(48, generator=torch.Generator().manual_seed(0)))
-    mean, std = (torch.tensor(values)[:, None, None] for values in (SPEC.mean, SPEC.std))
-    with torch.inference_mode():
-        expected = model((torch.from_numpy(np.stack(images)) / 255 - mean) / std).numpy()
-        for module in model.modules():
-            if isinstance(module, nn.LayerNorm):
-                module.eps = 0.0
-        no_epsilon = model((torch.from_numpy(np.stack(images)) / 255 - mean) / std).numpy()
-        for module in model.modules():
-            if isinstance(module, nn.LayerNorm):
-                module.eps = 1e-6
     export_float(to_edge_form(model, ALL), SPEC, tmp_path / "file.tflite")
+    expected = torch_logits(model, images)
+    for module in model.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.eps = 0.0
+    no_epsilon = torch_logits(model, images)
     bound = 1e-4 * np.abs(expected).max()
     assert np.abs(logits(tmp_path / "file.tflite", images) - expected).max() <= bound
     assert np.abs(no_epsilon - expected).max() > 10 * bound, "or else epsilon would not matter"
