@@ -130,9 +130,11 @@ class Mlp(nn.Module):
 
     def hidden(self, x: Tensor) -> Tensor:
         """Activations that fc2 reads: `[..., tokens, width]`."""
-        if self.gate is None:
-            return self.act(self.fc1(x))
-        return self.act(self.gate(x)) * self.fc1(x)
+        return self.activated(self.fc1(x), *(() if self.gate is None else (self.gate(x),)))
+
+    def activated(self, neurons: Tensor, gate: Tensor | None = None) -> Tensor:
+        """The same, of what fc1 and the gate answer."""
+        return self.act(neurons) if gate is None else self.act(gate) * neurons
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc2(self.hidden(x))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from edgeflex_tflite.models.edge import ALL_TOKENS, Block, EdgeViT
+from edgeflex_tflite.side_by_side import each
 
 Tokens = list[Tensor]
 """The residual stream of the calibration images, `[B, tokens, channels]` a batch."""
@@ -17,13 +18,13 @@ Tokens = list[Tensor]
 def embed(model: EdgeViT, batches: Iterable[Tensor]) -> Tokens:
     """Residual stream before the first block."""
     with torch.inference_mode():
-        return [model.embed(batch) for batch in batches]
+        return list(each(model.embed, batches))
 
 
 def advance(block: Block, tokens: Tokens) -> Tokens:
     """Residual stream after `block`; every token is computed, whatever the head reads."""
     with torch.inference_mode():
-        return [block(x) for x in tokens]
+        return list(each(block, tokens))
 
 
 def logits_from(model: EdgeViT, first: int, tokens: Tokens) -> Tensor:
@@ -34,7 +35,7 @@ def logits_from(model: EdgeViT, first: int, tokens: Tokens) -> Tensor:
             tokens = advance(block, tokens)
         if first > len(early):
             return torch.cat([model.classify(x[..., model.reads, :]) for x in tokens])
-        return torch.cat([model.classify(last(x, model.reads)) for x in tokens])
+        return torch.cat(list(each(lambda x: model.classify(last(x, model.reads)), tokens)))
 
 
 def attention_inputs(block: Block, tokens: Tokens, reads: slice = ALL_TOKENS) -> Iterator[tuple[Tensor, Tensor]]:

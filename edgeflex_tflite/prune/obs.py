@@ -21,7 +21,8 @@ def obs_order(weight: Tensor, hessian: Tensor, count: int | None = None) -> tupl
 
     Args:
         weight: fc2's, `[channels, p]`; the elimination is done in its dtype.
-        hessian: second moments of its input, `float64 [p, p]`, positive definite; it is inverted in float64.
+        hessian: second moments of its input, `float64 [p, p]`, positive definite; it is factored in float64, so that
+            the factor's own dtype may be narrower: its condition is the root of the matrix's.
         count: how many to cut; None: all p.
 
     Returns:
@@ -29,7 +30,7 @@ def obs_order(weight: Tensor, hessian: Tensor, count: int | None = None) -> tupl
         error grows with each.
     """
     count = len(hessian) if count is None else count
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(hessian)).to(weight.dtype)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(hessian).to(weight.dtype))
     gram = weight.T @ weight
     alive = torch.arange(len(hessian))
     order: list[int] = []

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import itertools
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -43,7 +43,7 @@ class HiddenMoments(Moments):
     """
 
     def __init__(self, batches: Iterable[Tensor]) -> None:
-        self._take(summed((x, ()) for x in batches))
+        self._take(summed(functools.partial(_without_answers, x) for x in batches))
 
     @classmethod
     def of_sums(cls, sums: Sums) -> HiddenMoments:
@@ -95,19 +95,26 @@ class Sums:
 
 Batch = tuple[Tensor, Sequence[Tensor]]
 """x `[..., p]`, and each answer to it, `[..., out]`."""
+STRIPE = 1280
+"""Columns of a Gram matrix that are computed together."""
 
 
-def summed(batches: Iterable[Batch]) -> Sums:
-    """Sums over all batches, of which there is at least one."""
+def _without_answers(x: Tensor) -> Batch:
+    return x, ()
+
+
+def summed(batches: Iterable[Callable[[], Batch]]) -> Sums:
+    """Sums over all batches, of which there is at least one; each is made by the thread that adds it up."""
     coming = iter(batches)
-    first = next(coming)
+    first = next(coming)()
     origins = tuple(x.flatten(0, -2).mean(0) for x in (first[0], *first[1]))
-    parts = each(functools.partial(_sums, origins), itertools.chain([first], coming))
+    parts = each(functools.partial(_sums, origins), itertools.chain([lambda: first], coming))
     return functools.reduce(operator.iadd, parts)
 
 
-def _sums(origins: tuple[Tensor, ...], batch: Batch) -> Sums:
-    x, *answers = (part.flatten(0, -2) for part in (batch[0], *batch[1]))
+def _sums(origins: tuple[Tensor, ...], make: Callable[[], Batch]) -> Sums:
+    inputs, outputs = make()
+    x, *answers = (part.flatten(0, -2) for part in (inputs, *outputs))
     centred = x - origins[0]
     wanted = [y - origin for y, origin in zip(answers, origins[1:], strict=True)]
     return Sums(
@@ -115,7 +122,20 @@ def _sums(origins: tuple[Tensor, ...], batch: Batch) -> Sums:
         len(x),
         x.abs().sum(0).double(),
         centred.sum(0).double(),
-        (centred.T @ centred).double(),
+        gram(centred).double(),
         tuple(y.sum(0).double() for y in wanted),
         tuple((y.T @ centred).double() for y in wanted),
     )
+
+
+def gram(x: Tensor) -> Tensor:
+    """`x^T x` of `[n, p]`, stripe by stripe: what lies above the diagonal is the mirror image of what lies below."""
+    p = x.shape[1]
+    if p <= STRIPE:
+        return x.T @ x
+    found = x.new_empty(p, p)
+    for begin in range(0, p, STRIPE):
+        end = begin + STRIPE
+        found[begin:, begin:end] = x[:, begin:].T @ x[:, begin:end]
+        found[begin:end, end:] = found[end:, begin:end].T
+    return found

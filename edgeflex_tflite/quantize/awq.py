@@ -21,7 +21,6 @@ from edgeflex_tflite.artifacts import AwqGroup
 from edgeflex_tflite.models.edge import Block, EdgeViT, Norm
 from edgeflex_tflite.models.tensors import frozen, twin
 from edgeflex_tflite.profiling.blocks import Progress, Tokens, advance, no_progress, subset
-from edgeflex_tflite.profiling.streaming import StreamingStatistics
 from edgeflex_tflite.quantize.rounding import round_activation, round_weight
 from edgeflex_tflite.recover.kept import KeptBlocks
 from edgeflex_tflite.side_by_side import each
@@ -176,17 +175,18 @@ def search(
 
 def _mean_abs_input(block: Block, reader: str, tokens: Tokens) -> Tensor:
     """Mean |x| of a linear's input, per channel, `[in_features]`."""
-    statistics = StreamingStatistics()
+    found: list[Tensor] = []
 
     def watch(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        statistics.add(inputs[0])
+        found.append(inputs[0].flatten(0, -2).abs())
 
     handle = block.get_submodule(reader).register_forward_pre_hook(watch)
     try:
-        advance(block, tokens)
+        for x in tokens:
+            block(x)
     finally:
         handle.remove()
-    return statistics.mean_abs.float()
+    return sum(x.sum(0).double() for x in found).div(sum(map(len, found))).float()  # type: ignore[union-attr]
 
 
 def _simulate_(block: Block, bits: Mapping[str, int], dynamic: bool) -> None:

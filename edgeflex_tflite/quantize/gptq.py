@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from edgeflex_tflite.quantize.rounding import clipped_steps, on_grid
+from edgeflex_tflite.quantize.rounding import clipped_steps, integers
 from edgeflex_tflite.recover.regression import regularized
 from edgeflex_tflite.side_by_side import each
 
@@ -35,25 +35,34 @@ def gptq(weight: Tensor, hessian: Tensor, bits: int) -> Tensor:
     """
     H = regularized(hessian, RELATIVE_DAMPING)
     order = torch.argsort(H.diagonal(), descending=True, stable=True)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(H[order][:, order]))
-    U = torch.linalg.cholesky(inverse, upper=True)
+    U = _factor_of_inverse(H[order][:, order])
 
     def rounded(rows: Tensor) -> Tensor:
-        step = clipped_steps(rows, H, bits)[:, 0]
-        return _in_order(rows.T[order], U, step, bits)[torch.argsort(order)].T
+        step = clipped_steps(rows, H, bits)
+        chosen = _in_order(rows.float().T[order], U, step[:, 0].float(), bits)
+        return chosen[torch.argsort(order)].T * step
 
     return torch.cat(list(each(rounded, weight.split(ROWS)))).contiguous()
 
 
+def _factor_of_inverse(H: Tensor) -> Tensor:
+    """The upper Cholesky factor of H^-1 for a mean variance of 1, `float32`.
+
+    H is factored from its last row up, in float64, into an upper factor and its transpose; U is that factor's inverse.
+    """
+    upper = torch.linalg.cholesky((H / H.diagonal().mean()).flip(0, 1)).flip(0, 1).float()
+    return torch.linalg.solve_triangular(upper, torch.eye(len(H)), upper=True)
+
+
 def _in_order(left: Tensor, U: Tensor, step: Tensor, bits: int) -> Tensor:
-    """Columns of a weight, as rows, which lie together in memory: `left` `[in, out]` is used up."""
-    rounded = torch.empty_like(left)
+    """The integers of a weight's columns, as rows, which lie together in memory: `left` `[in, out]` is used up."""
+    chosen = torch.empty_like(left)
     for begin in range(0, len(U), BLOCK):
         end = min(begin + BLOCK, len(U))
         errors = torch.empty_like(left[begin:end])
         for j in range(begin, end):
-            rounded[j] = on_grid(left[j], step, bits)
-            error = torch.div(left[j] - rounded[j], U[j, j], out=errors[j - begin])
+            chosen[j] = integers(left[j], step, bits)
+            error = torch.div(left[j] - chosen[j] * step, U[j, j], out=errors[j - begin])
             left[j + 1 : end].addr_(U[j, j + 1 : end], error, alpha=-1)
         left[end:].addmm_(U[begin:end, end:].T, errors, alpha=-1)
-    return rounded
+    return chosen

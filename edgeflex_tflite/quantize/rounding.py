@@ -7,7 +7,7 @@ from torch import Tensor
 
 INT8_LEVELS = 127
 SMALLEST_SHARE, CLIP_STEPS = 0.55, 9
-"""The clip search tries the row's largest weight times 1, 0.95, ..., 0.55 (AWQ, arXiv 2306.00978)."""
+"""The clip search goes over the row's largest weight times 1, 0.95, ..., 0.55 (AWQ, arXiv 2306.00978)."""
 TINY = 1e-12
 
 
@@ -16,9 +16,14 @@ def levels(bits: int) -> int:
     return 2 ** (bits - 1) - 1
 
 
+def integers(weight: Tensor, step: Tensor, bits: int) -> Tensor:
+    """The nearest integers that a file can store, in the weight's shape and dtype; `step` is broadcast to it."""
+    return (weight / step).round_().clamp_(-levels(bits), levels(bits))
+
+
 def on_grid(weight: Tensor, step: Tensor, bits: int) -> Tensor:
-    """The nearest values that a file can store, in the weight's shape; `step` is broadcast to it."""
-    return (weight / step).round().clamp(-levels(bits), levels(bits)) * step
+    """The nearest values that a file can store."""
+    return integers(weight, step, bits) * step
 
 
 def steps_of_largest(weight: Tensor, bits: int) -> Tensor:
@@ -34,19 +39,31 @@ def round_weight(weight: Tensor, bits: int = 8) -> Tensor:
 def clipped_steps(weight: Tensor, hessian: Tensor, bits: int) -> Tensor:
     """The step of every output channel, `[out, 1]`, whose rounding error `e^T H e` is the least of the clip search.
 
+    Every other share of the largest weight is tried, and then the neighbours of each channel's best.
+
     Args:
         weight: `float64 [out, in]`.
         hessian: second moments of the input, `float64 [in, in]`.
         bits: of the stored integer.
     """
     largest = steps_of_largest(weight, bits)
-    best, least = largest, torch.full_like(largest, torch.inf, dtype=torch.float32)
+    shares = torch.linspace(1, SMALLEST_SHARE, CLIP_STEPS + 1, dtype=largest.dtype)
     weight, hessian = weight.float(), hessian.float()
-    for share in torch.linspace(1, SMALLEST_SHARE, CLIP_STEPS + 1).tolist():
-        error = on_grid(weight, largest.float() * share, bits) - weight
+    best = torch.zeros_like(largest, dtype=torch.long)
+    least = torch.full_like(largest, torch.inf, dtype=torch.float32)
+
+    def attempt(share: Tensor) -> None:
+        error = on_grid(weight, (largest * shares[share]).float(), bits) - weight
         loss = ((error @ hessian) * error).sum(1, keepdim=True)
-        best, least = torch.where(loss < least, largest * share, best), torch.minimum(loss, least)
-    return best
+        best[loss < least] = share[loss < least]
+        torch.minimum(loss, least, out=least)
+
+    for share in range(0, CLIP_STEPS + 1, 2):
+        attempt(torch.full_like(best, share))
+    middle = best.clone()
+    for step in (-1, 1):
+        attempt((middle + step).clamp(0, CLIP_STEPS))
+    return largest * shares[best]
 
 
 def round_activation(x: Tensor, per_token: bool) -> Tensor:

@@ -8,7 +8,7 @@ the layers before as they are now, and y from the dense model, that also undoes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -25,8 +25,8 @@ class Regression:
         crosses: E[(y - E[y]) (x - E[x])^T] of each reader, `[out, in]`.
     """
 
-    def __init__(self, batches: Iterable[Batch]) -> None:
-        """Args: batches: x `[..., in]` and the wanted `[..., out]` of each reader."""
+    def __init__(self, batches: Iterable[Callable[[], Batch]]) -> None:
+        """Args: batches: make x `[..., in]` and the wanted `[..., out]` of each reader."""
         sums = summed(batches)
         self.inputs = HiddenMoments.of_sums(sums)
         shift = sums.total / sums.rows

@@ -16,10 +16,13 @@ from torch import Tensor, nn
 
 from edgeflex_tflite.models.edge import ALL_TOKENS, Block, EdgeViT
 from edgeflex_tflite.profiling.blocks import Progress, Tokens, advance, no_progress
+from edgeflex_tflite.prune.statistics import Batch
 from edgeflex_tflite.quantize.simulate import seen
 from edgeflex_tflite.recover.regression import Regression
+from edgeflex_tflite.side_by_side import each
 
-Batches = Iterator[tuple[Tensor, tuple[Tensor, ...]]]
+Piece = Callable[[int], Batch]
+"""What linears read of a batch of images, by its number, and what each of them should answer."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,25 +33,34 @@ class Stage:
         parent: the block that holds them, or the model for the head.
         index: number of the block; None for the head.
         paths: of the linears in the parent.
-        batches: gives what they read, and what each of them should answer, batch by batch; may be called again.
+        piece: gives what they read, and what each of them should answer; may be called again, by several threads.
+        count: number of batches.
         reads, read_weight: tokens that count more than once in the regression, and how often; None: all count alike.
     """
 
     parent: nn.Module
     index: int | None
     paths: tuple[str, ...]
-    batches: Callable[[], Batches]
+    piece: Piece
+    count: int
     reads: slice | None = None
     read_weight: int = 1
 
+    def batches(self) -> Iterator[Batch]:
+        """Batch by batch."""
+        return map(self.piece, range(self.count))
+
     @cached_property
     def regression(self) -> Regression:
-        return Regression((self._repeated(x), tuple(map(self._repeated, wanted))) for x, wanted in self.batches())
+        return Regression(partial(self._repeated, index) for index in range(self.count))
 
-    def _repeated(self, x: Tensor) -> Tensor:
+    def _repeated(self, index: int) -> Batch:
+        """A batch, with the tokens that count more than once as often as they count."""
+        x, wanted = self.piece(index)
         if self.read_weight == 1 or self.reads in (None, ALL_TOKENS):
-            return x
-        return torch.cat([x, *[x[..., self.reads, :]] * (self.read_weight - 1)], dim=-2)
+            return x, wanted
+        x, *wanted = (torch.cat([y, *[y[..., self.reads, :]] * (self.read_weight - 1)], dim=-2) for y in (x, *wanted))
+        return x, wanted
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -89,6 +101,7 @@ def walk(
     Memory: two residual streams of the calibration images, and the moments of one linear.
     """
     wanted, stream = tokens, tokens
+    numbers = range(len(tokens))
     for index, block in enumerate(progress(model.blocks, caption)):
         reference = dense.blocks[index]
         if (before := restore(index)) is not None:
@@ -96,51 +109,59 @@ def walk(
             wanted, stream = advance(reference, wanted), advance(before, stream)
             continue
         readers = ("mlp.fc1",) if block.mlp.gate is None else ("mlp.fc1", "mlp.gate")
-        stage = partial(Stage, block, index, reads=model.reads, read_weight=read_weight)
+        stage = partial(Stage, block, index, count=len(tokens), reads=model.reads, read_weight=read_weight)
         projections = partial(_projections, reference, block, wanted, stream)
-        treat(Stage(block, index, ("attn.q", "attn.k", "attn.v"), projections))
-        half_wanted = [reference.after_attention(x) for x in wanted]
-        contexts = [block.attn.context(x, x) for x in map(block.norm1, stream)]
+        treat(Stage(block, index, ("attn.q", "attn.k", "attn.v"), projections, len(tokens)))
+        half_wanted = list(each(reference.after_attention, wanted))
+        contexts = list(each(partial(_context, block), stream))
         attended = block.attn
         treat(stage(("attn.proj",), partial(_contexts, attended.proj, contexts, stream, half_wanted)))
         if block.attn is attended:
-            half = [x + attended.proj(context) for x, context in zip(stream, contexts, strict=True)]
+            half = list(each(lambda i: stream[i] + attended.proj(contexts[i]), numbers))  # noqa: B023
         else:
-            half = [block.after_attention(x) for x in stream]
+            half = list(each(block.after_attention, stream))
         del contexts
-        neurons = partial(_neurons, reference, block, half_wanted, half)
-        treat(stage(readers, neurons))
-        wanted = [reference.after_mlp(x) for x in half_wanted]
+        answered: dict[int, Tensor] = {}
+        treat(stage(readers, partial(_neurons, reference, block, half_wanted, half, answered)))
+        wanted = list(each(lambda i: answered[i] if i in answered else reference.after_mlp(half_wanted[i]), numbers))
         treat(stage(("mlp.fc2",), partial(_hidden, block, half, wanted)))
-        stream = [block.after_mlp(x) for x in half]
+        stream = list(each(block.after_mlp, half))
         finished(index)
-    treat(Stage(model, None, ("head",), partial(_features, dense, model, wanted, stream)))
+    treat(Stage(model, None, ("head",), partial(_features, dense, model, wanted, stream), len(tokens)))
 
 
-def _projections(dense: Block, block: Block, wanted: Tokens, stream: Tokens) -> Batches:
-    for target, x in zip(wanted, stream, strict=True):
-        normed = dense.norm1(target)
-        answers = (dense.attn.q(normed), dense.attn.k(normed), dense.attn.v(normed))
-        yield seen(block.attn.v, block.norm1(x)), answers
+def _projections(dense: Block, block: Block, wanted: Tokens, stream: Tokens, index: int) -> Batch:
+    normed = dense.norm1(wanted[index])
+    answers = (dense.attn.q(normed), dense.attn.k(normed), dense.attn.v(normed))
+    return seen(block.attn.v, block.norm1(stream[index])), answers
 
 
-def _contexts(proj: nn.Linear, contexts: Tokens, stream: Tokens, wanted: Tokens) -> Batches:
-    for context, x, target in zip(contexts, stream, wanted, strict=True):
-        yield seen(proj, context), (target - x,)
+def _context(block: Block, x: Tensor) -> Tensor:
+    normed = block.norm1(x)
+    return block.attn.context(normed, normed)
 
 
-def _neurons(dense: Block, block: Block, wanted: Tokens, stream: Tokens) -> Batches:
-    for target, x in zip(wanted, stream, strict=True):
-        normed = dense.norm2(target)
-        gated = () if dense.mlp.gate is None else (dense.mlp.gate(normed),)
-        yield seen(block.mlp.fc1, block.norm2(x)), (dense.mlp.fc1(normed), *gated)
+def _contexts(proj: nn.Linear, contexts: Tokens, stream: Tokens, wanted: Tokens, index: int) -> Batch:
+    return seen(proj, contexts[index]), (wanted[index] - stream[index],)
 
 
-def _hidden(block: Block, stream: Tokens, wanted: Tokens) -> Batches:
-    for x, target in zip(stream, wanted, strict=True):
-        yield seen(block.mlp.fc2, block.mlp.hidden(block.norm2(x))), (target - x,)
+def _neurons(
+    dense: Block, block: Block, wanted: Tokens, stream: Tokens, answered: dict[int, Tensor], index: int
+) -> Batch:
+    """Puts what the dense MLP answers, which takes what its neurons do anyway, into `answered`."""
+    normed = dense.norm2(wanted[index])
+    gate = () if dense.mlp.gate is None else (dense.mlp.gate(normed),)
+    answers = (dense.mlp.fc1(normed), *gate)
+    if index not in answered:
+        answered[index] = wanted[index] + dense.mlp.fc2(dense.mlp.activated(*answers))
+    return seen(block.mlp.fc1, block.norm2(stream[index])), answers
 
 
-def _features(dense: EdgeViT, model: EdgeViT, wanted: Tokens, stream: Tokens) -> Batches:
-    for target, x in zip(wanted, stream, strict=True):
-        yield seen(model.head, model.features(x[..., model.reads, :])), (dense.classify(target[..., dense.reads, :]),)
+def _hidden(block: Block, stream: Tokens, wanted: Tokens, index: int) -> Batch:
+    x = stream[index]
+    return seen(block.mlp.fc2, block.mlp.hidden(block.norm2(x))), (wanted[index] - x,)
+
+
+def _features(dense: EdgeViT, model: EdgeViT, wanted: Tokens, stream: Tokens, index: int) -> Batch:
+    features = model.features(stream[index][..., model.reads, :])
+    return seen(model.head, features), (dense.classify(wanted[index][..., dense.reads, :]),)

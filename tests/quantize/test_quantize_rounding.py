@@ -150,7 +150,9 @@ def test_the_clip_search_is_never_worse_than_no_clipping(seed: int, rows: int, c
 
 @settings(deadline=None, max_examples=30)
 @given(**SHAPES, bits=st.sampled_from([4, 8]))
-def test_the_clip_search_takes_the_best_of_its_shares(seed: int, rows: int, columns: int, bits: int) -> None:
+def test_the_clip_search_takes_the_best_of_every_other_share_and_its_neighbours(
+    seed: int, rows: int, columns: int, bits: int
+) -> None:
     weight, H = values(seed, rows, columns).double(), hessian_of(seed + 1, columns)
     steps, largest = clipped_steps(weight, H, bits), weight.abs().amax(1) / levels(bits)
     for row, step, most in zip(weight, steps, largest, strict=True):
@@ -158,8 +160,9 @@ def test_the_clip_search_takes_the_best_of_its_shares(seed: int, rows: int, colu
         for share in torch.linspace(1, SMALLEST_SHARE, 10).double():
             error = (row / (share * most)).round().clamp(-levels(bits), levels(bits)) * share * most - row
             losses.append((error @ H @ error).item())
+        coarse = 2 * min(range(5), key=lambda number: losses[2 * number])  # noqa: B023
         error = on_grid(row[None], step[None], bits)[0] - row
-        assert (error @ H @ error).item() <= min(losses) * (1 + 1e-6)
+        assert (error @ H @ error).item() <= min(losses[max(0, coarse - 1) : coarse + 2]) * (1 + 1e-4)
         assert SMALLEST_SHARE - 1e-6 <= step / most <= 1
 
 

@@ -27,7 +27,8 @@ def linear(inside: int, out: int, seed: int) -> nn.Linear:
 
 def refitted(linears: list[nn.Linear], batches: list[tuple[Tensor, tuple[Tensor, ...]]]) -> list[nn.Linear]:
     parent = nn.ModuleList(linears)
-    refit_(Stage(parent, None, tuple(str(number) for number in range(len(linears))), lambda: iter(batches)))
+    paths = tuple(str(number) for number in range(len(linears)))
+    refit_(Stage(parent, None, paths, batches.__getitem__, len(batches)))
     return list(parent)  # type: ignore[arg-type]
 
 

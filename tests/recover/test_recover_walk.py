@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from edgeflex_tflite.models.edge import EdgeViT
 from edgeflex_tflite.models.sites import weight_sites
 from edgeflex_tflite.models.translate import to_edge_form
-from edgeflex_tflite.profiling.blocks import Tokens, advance, embed
+from edgeflex_tflite.profiling.blocks import Tokens, embed
 from edgeflex_tflite.quantize.rounding import round_activation
 from edgeflex_tflite.quantize.simulate import RoundedLinear
 from edgeflex_tflite.recover.refit import refit_
@@ -63,10 +63,11 @@ def inputs_and_outputs(model: EdgeViT, tokens: Tokens) -> dict[str, tuple[Tensor
             found.setdefault(site, []).append((args[0], output))
 
         handles.append(module.register_forward_hook(record))
-    for block in model.blocks:
-        tokens = advance(block, tokens)
-    for x in tokens:
-        model.classify(x[..., model.reads, :])
+    with torch.no_grad():
+        for x in tokens:
+            for block in model.blocks:
+                x = block(x)
+            model.classify(x[..., model.reads, :])
     for handle in handles:
         handle.remove()
     return {site: tuple(torch.cat(x) for x in zip(*pairs, strict=True)) for site, pairs in found.items()}  # type: ignore
