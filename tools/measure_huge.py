@@ -30,7 +30,7 @@ from edgeflex_tflite.errors import UserError
 KEPT = 0.5
 """Of the neurons of each MLP."""
 RECIPE = ("--precision=int4_dynamic", f"--prune_ratio={1 - KEPT:g}", "--allocation=uniform", "--awq_tokens=512")
-SAMPLES = ("--calibration_samples=32", "--eval_samples=32", "--nobenchmark")
+SAMPLES = ("--calibration_samples=32", "--eval_samples=16", "--nobenchmark")
 TRAINED_SAMPLES = ("--calibration_samples=256", "--mirror", "--nobenchmark")
 SAMPLE_SECS = 1.0
 

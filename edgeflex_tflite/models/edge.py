@@ -106,11 +106,14 @@ class Attention(nn.Module):
 
     def context(self, queries: Tensor, tokens: Tensor) -> Tensor:
         """Attention output before `proj`: `[..., queries, num_heads * value_dim]`."""
-        q = self.q_norm(self.split_heads(self.q(queries)))
-        k = self.k_norm(self.k(tokens).unflatten(-1, (self.num_heads, -1))).movedim(-3, -1)
-        v = self.split_heads(self.v(tokens))
+        return self.attend(self.q(queries), self.k(tokens), self.v(tokens))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """The same, of what the linears answer."""
+        q = self.q_norm(self.split_heads(q))
+        k = self.k_norm(k.unflatten(-1, (self.num_heads, -1))).movedim(-3, -1)
         weights = self.softmax(q @ k)
-        return (weights @ v).transpose(-3, -2).flatten(-2)
+        return (weights @ self.split_heads(v)).transpose(-3, -2).flatten(-2)
 
     def forward(self, queries: Tensor, tokens: Tensor) -> Tensor:
         return self.proj(self.context(queries, tokens))

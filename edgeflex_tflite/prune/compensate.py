@@ -96,6 +96,9 @@ def output_errors(dense: nn.Linear, smaller: Sequence[nn.Linear], kept: Tensor, 
 
 def _mean_square(weight: Tensor, bias: Tensor, mean: Tensor, covariance: Tensor) -> float:
     """Of `weight x + bias`; the largest product is in `covariance`'s float32, half the time of float64."""
-    single = weight.float()
+    used = weight.any(0)
+    if not used.all():
+        covariance = covariance[used][:, used]
+    single = weight[:, used].float()
     varies = ((single @ covariance) * single).sum(dtype=torch.float64)
     return (varies + (weight @ mean + bias).square().sum()).item()

@@ -8,7 +8,7 @@ dense stream, the head the dense logits.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial
 
 import torch
@@ -101,7 +101,6 @@ def walk(
     Memory: two residual streams of the calibration images, and the moments of one linear.
     """
     wanted, stream = tokens, tokens
-    numbers = range(len(tokens))
     for index, block in enumerate(progress(model.blocks, caption)):
         reference = dense.blocks[index]
         if (before := restore(index)) is not None:
@@ -110,29 +109,41 @@ def walk(
             continue
         readers = ("mlp.fc1",) if block.mlp.gate is None else ("mlp.fc1", "mlp.gate")
         stage = partial(Stage, block, index, count=len(tokens), reads=model.reads, read_weight=read_weight)
-        projections = partial(_projections, reference, block, wanted, stream)
+        answered: dict[int, Tensor] = {}
+        projections = partial(_projections, reference, block, wanted, stream, answered)
         treat(Stage(block, index, ("attn.q", "attn.k", "attn.v"), projections, len(tokens)))
-        half_wanted = list(each(reference.after_attention, wanted))
+        half_wanted = _all(answered, reference.after_attention, wanted)
         contexts = list(each(partial(_context, block), stream))
         attended = block.attn
         treat(stage(("attn.proj",), partial(_contexts, attended.proj, contexts, stream, half_wanted)))
         if block.attn is attended:
-            half = list(each(lambda i: stream[i] + attended.proj(contexts[i]), numbers))  # noqa: B023
+            pairs = zip(stream, contexts, strict=True)
+            half = list(each(lambda pair: pair[0] + attended.proj(pair[1]), pairs))  # noqa: B023
         else:
             half = list(each(block.after_attention, stream))
         del contexts
-        answered: dict[int, Tensor] = {}
+        answered = {}
         treat(stage(readers, partial(_neurons, reference, block, half_wanted, half, answered)))
-        wanted = list(each(lambda i: answered[i] if i in answered else reference.after_mlp(half_wanted[i]), numbers))
+        wanted = _all(answered, reference.after_mlp, half_wanted)
         treat(stage(("mlp.fc2",), partial(_hidden, block, half, wanted)))
         stream = list(each(block.after_mlp, half))
         finished(index)
     treat(Stage(model, None, ("head",), partial(_features, dense, model, wanted, stream), len(tokens)))
 
 
-def _projections(dense: Block, block: Block, wanted: Tokens, stream: Tokens, index: int) -> Batch:
+def _all(answered: Mapping[int, Tensor], answer: Callable[[Tensor], Tensor], tokens: Tokens) -> Tokens:
+    """What `answer` makes of every batch, where that has not been `answered` already."""
+    return list(each(lambda index: answered[index] if index in answered else answer(tokens[index]), range(len(tokens))))
+
+
+def _projections(
+    dense: Block, block: Block, wanted: Tokens, stream: Tokens, answered: dict[int, Tensor], index: int
+) -> Batch:
+    """Puts the dense stream behind the attention, to which its projections lead anyway, into `answered`."""
     normed = dense.norm1(wanted[index])
     answers = (dense.attn.q(normed), dense.attn.k(normed), dense.attn.v(normed))
+    if index not in answered:
+        answered[index] = wanted[index] + dense.attn.proj(dense.attn.attend(*answers))
     return seen(block.attn.v, block.norm1(stream[index])), answers
 
 
@@ -148,7 +159,7 @@ def _contexts(proj: nn.Linear, contexts: Tokens, stream: Tokens, wanted: Tokens,
 def _neurons(
     dense: Block, block: Block, wanted: Tokens, stream: Tokens, answered: dict[int, Tensor], index: int
 ) -> Batch:
-    """Puts what the dense MLP answers, which takes what its neurons do anyway, into `answered`."""
+    """Puts the dense stream behind the MLP, to which its neurons lead anyway, into `answered`."""
     normed = dense.norm2(wanted[index])
     gate = () if dense.mlp.gate is None else (dense.mlp.gate(normed),)
     answers = (dense.mlp.fc1(normed), *gate)

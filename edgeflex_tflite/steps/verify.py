@@ -15,6 +15,7 @@ from edgeflex_tflite.artifacts import MemoryCost, Metrics, Tried
 from edgeflex_tflite.budget.probe import kl_divergence
 from edgeflex_tflite.errors import VerificationError
 from edgeflex_tflite.run import Run
+from edgeflex_tflite.side_by_side import each
 from edgeflex_tflite.steps.lower import merged, quantized_model
 from edgeflex_tflite.verify.accuracy import accuracy, collect_logits, paired_drop
 from edgeflex_tflite.verify.confusion import confusion
@@ -23,6 +24,8 @@ from edgeflex_tflite.verify.parity import check_parity
 from edgeflex_tflite.verify.runner import FileRunner
 
 PARITY_IMAGES = 16
+IMAGES_TOGETHER = 8
+"""In one forward pass of a torch model; several passes go on at once."""
 Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Pixels `uint8 [B, 3, H, W]` -> logits `float32 [B, num_classes]`."""
 
@@ -32,8 +35,9 @@ def evaluate_torch_step(run: Run, read: Callable[[], nn.Module], folder: Path) -
     normalize, model = run.preprocessing.normalize, read()
 
     def logits(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        parts = torch.from_numpy(pixels).split(IMAGES_TOGETHER)
         with torch.inference_mode():
-            return model(normalize(torch.from_numpy(pixels))).numpy()
+            return torch.cat(list(each(lambda images: model(normalize(images)), parts))).numpy()
 
     return _evaluate(run, logits, folder)
 

@@ -160,7 +160,7 @@ def test_the_clip_search_takes_the_best_of_every_other_share_and_its_neighbours(
         for share in torch.linspace(1, SMALLEST_SHARE, 10).double():
             error = (row / (share * most)).round().clamp(-levels(bits), levels(bits)) * share * most - row
             losses.append((error @ H @ error).item())
-        coarse = 2 * min(range(5), key=lambda number: losses[2 * number])  # noqa: B023
+        coarse = 2 * min(range(5), key=lambda number: losses[2 * number])
         error = on_grid(row[None], step[None], bits)[0] - row
         assert (error @ H @ error).item() <= min(losses[max(0, coarse - 1) : coarse + 2]) * (1 + 1e-4)
         assert SMALLEST_SHARE - 1e-6 <= step / most <= 1

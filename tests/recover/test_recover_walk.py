@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -65,9 +66,7 @@ def inputs_and_outputs(model: EdgeViT, tokens: Tokens) -> dict[str, tuple[Tensor
         handles.append(module.register_forward_hook(record))
     with torch.no_grad():
         for x in tokens:
-            for block in model.blocks:
-                x = block(x)
-            model.classify(x[..., model.reads, :])
+            model.classify(functools.reduce(lambda stream, block: block(stream), model.blocks, x)[..., model.reads, :])
     for handle in handles:
         handle.remove()
     return {site: tuple(torch.cat(x) for x in zip(*pairs, strict=True)) for site, pairs in found.items()}  # type: ignore
