@@ -9,14 +9,18 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from edgeflex_tflite.artifacts import NotMeasured
 from edgeflex_tflite.errors import UserError
+from edgeflex_tflite.lower import flatbuffer
+from edgeflex_tflite.lower.join import join
 from edgeflex_tflite.memory import plan_arena
-from edgeflex_tflite.targets import coral, host
+from edgeflex_tflite.targets import coral, host, runtimes
 from edgeflex_tflite.targets.apart import Apart
 from edgeflex_tflite.targets.config import Protocol, RuntimeConfig
 from edgeflex_tflite.targets.measurement import Latency, Measurement, Memory
@@ -65,6 +69,56 @@ def measured(path: Path, config: RuntimeConfig = RuntimeConfig(), how: Protocol 
 def of(figure: int | NotMeasured) -> int:
     assert isinstance(figure, int), figure
     return figure
+
+
+@pytest.fixture(scope="module")
+def two_signatures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`first` squares 8 numbers, `second` 4,000."""
+    models = {}
+    for name, size in (("first", 8), ("second", 4000)):
+        t = Tiny()
+        x, y = t.tensor(1, size), t.tensor(1, size)
+        t.op("SQUARE", [x], [y])
+        path = tmp_path_factory.mktemp(name) / "alone.tflite"
+        path.write_bytes(t.build([x], [y]))
+        models[name] = flatbuffer.read(path)
+        models[name].signatureDefs = [signature(x, y)]
+    path = tmp_path_factory.mktemp("joined") / "joined.tflite"
+    flatbuffer.write(join(models), path)
+    return path
+
+
+def signature(x: int, y: int) -> Any:
+    """Of a graph with an input and an output."""
+    found = schema.SignatureDefT()
+    found.inputs, found.outputs = schema.TensorMapT(), schema.TensorMapT()
+    for each, name, index in ((found.inputs, b"x", x), (found.outputs, b"y", y)):
+        each.name, each.tensorIndex = name, index
+    found.inputs, found.outputs = [found.inputs], [found.outputs]
+    return found
+
+
+def test_each_signature_is_run_by_itself(two_signatures: Path) -> None:
+    cases = host.signature_cases([str(two_signatures)], PLAIN, ["first", "second"])
+    first, second = host.measure(cases, BRIEF).measurements
+    assert [first.variant, second.variant] == ["first", "second"]
+    plans = [plan_arena(two_signatures, graph=graph).total_bytes for graph in (0, 1)]
+    assert [of(each.memory.arena_bytes) for each in (first, second)] == plans
+
+
+def test_a_signature_through_compiled_model(two_signatures: Path) -> None:
+    config = RuntimeConfig(api="compiled_model", signature="second")
+    loaded = runtimes.load(two_signatures, config)
+    loaded.set_inputs(0)
+    loaded.invoke()
+    assert loaded._outputs[0].read(4000, np.float32).shape == (4000,)  # type: ignore[attr-defined]
+
+
+def test_a_signature_that_the_file_has_not(two_signatures: Path, small: Path) -> None:
+    for path, known in ((two_signatures, "first, second"), (small, "none")):
+        cases = host.signature_cases([str(path)], RuntimeConfig(), ["batch_4"])
+        with pytest.raises(UserError, match=f"has no signature 'batch_4': its signatures are {known}"):
+            host.check(cases, BRIEF)
 
 
 def test_the_measured_arena_without_delegate_is_the_planned_one(quantized_vit: Callable[[str], Path]) -> None:
