@@ -9,16 +9,12 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
 
 from edgeflex_tflite.artifacts import NotMeasured
 from edgeflex_tflite.errors import UserError
-from edgeflex_tflite.lower import flatbuffer
-from edgeflex_tflite.lower.join import join
 from edgeflex_tflite.memory import plan_arena
 from edgeflex_tflite.targets import coral, host, runtimes
 from edgeflex_tflite.targets.apart import Apart
@@ -26,6 +22,7 @@ from edgeflex_tflite.targets.config import Protocol, RuntimeConfig
 from edgeflex_tflite.targets.measurement import Latency, Measurement, Memory
 from edgeflex_tflite.targets.process_memory import heap_bytes, reset_peak, resident
 from edgeflex_tflite.targets.runtimes import example, runtime_name
+from tests.targets.signatures import write_two_signatures
 from tests.tiny import Tiny
 
 BRIEF = Protocol(warmup_runs=1, min_runs=6, min_secs=0, rounds=2)
@@ -73,29 +70,7 @@ def of(figure: int | NotMeasured) -> int:
 
 @pytest.fixture(scope="module")
 def two_signatures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`first` squares 8 numbers, `second` 4,000."""
-    models = {}
-    for name, size in (("first", 8), ("second", 4000)):
-        t = Tiny()
-        x, y = t.tensor(1, size), t.tensor(1, size)
-        t.op("SQUARE", [x], [y])
-        path = tmp_path_factory.mktemp(name) / "alone.tflite"
-        path.write_bytes(t.build([x], [y]))
-        models[name] = flatbuffer.read(path)
-        models[name].signatureDefs = [signature(x, y)]
-    path = tmp_path_factory.mktemp("joined") / "joined.tflite"
-    flatbuffer.write(join(models), path)
-    return path
-
-
-def signature(x: int, y: int) -> Any:
-    """Of a graph with an input and an output."""
-    found = schema.SignatureDefT()
-    found.inputs, found.outputs = schema.TensorMapT(), schema.TensorMapT()
-    for each, name, index in ((found.inputs, b"x", x), (found.outputs, b"y", y)):
-        each.name, each.tensorIndex = name, index
-    found.inputs, found.outputs = [found.inputs], [found.outputs]
-    return found
+    return write_two_signatures(tmp_path_factory.mktemp("signatures"))
 
 
 def test_each_signature_is_run_by_itself(two_signatures: Path) -> None:
