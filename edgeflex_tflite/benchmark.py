@@ -69,6 +69,8 @@ def define_flags(values: flags.FlagValues) -> None:
         "Python package on the host.",
     )
     choice("api", RuntimeConfig.api, APIS, "Interface of ai_edge_litert on the host.")
+    words = "Signatures of each file to measure on the host. Default: the primary graph alone."
+    flags.DEFINE_list("signatures", [], words, flag_values=values)
     switch("weight_cache", "Show what XNNPACK's weight cache saves on the host; takes --api=compiled_model.")
     text("adb", "adb", "The adb executable.")
     text("serial", None, "Serial number of the Android device, where several are connected.")
@@ -118,6 +120,10 @@ def _check(values: flags.FlagValues) -> None:
             raise UserError(f"--{name}: there is no folder {folder}: make it, or name another file")
     if "host" in values.target and values.delegate not in ("xnnpack", "none"):
         raise UserError(f"--delegate={values.delegate} is not of the host: give --target=android, or xnnpack or none")
+    if values.signatures and values.target != ["host"]:
+        raise UserError("--signatures are measured on the host alone: give --target=host")
+    if values.signatures and values.weight_cache:
+        raise UserError("--weight_cache is measured on the primary graph: leave out --signatures, or --weight_cache")
 
 
 def _measure(values: flags.FlagValues, files: list[str], protocol: Protocol) -> tuple[list[Measurement], list[Ratio]]:
@@ -147,7 +153,9 @@ def _host(
     config = _runtime_config(values, values.delegate)
     with tempfile.TemporaryDirectory() as folder:
         cases = host.plain_cases(files, config)
-        if values.weight_cache:
+        if values.signatures:
+            cases = host.signature_cases(files, config, list(dict.fromkeys(values.signatures)))
+        elif values.weight_cache:
             cases = host.weight_cache_cases(files, config, Path(folder))
         return _on_this_machine(cases, protocol, values.seed, "host")
 

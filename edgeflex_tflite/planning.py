@@ -50,9 +50,13 @@ def least_bytes(run: Design) -> int:
     levers = levers_of(run.recipe, run.precisions)
     blocks = tuple(nothing_measured(block, levers, run.recipe.width_multiple) for block in run.dense.blocks)
     costs = Costs(blocks, dict.fromkeys(_halves(run), 0.0)).of(levers)
-    parts = parts_of(run.dense, run.precisions, costs, run.recipe.width_multiple)
+    parts = _parts(run, costs)
     can_save = sum(options[0].bytes - min(option.bytes for option in options) for options in parts)
     return run.dense_cost.total_bytes - can_save + _margin(run, levers)
+
+
+def _parts(run: Design, costs: Costs) -> list[list[Option]]:
+    return parts_of(run.dense, run.precisions, costs, run.recipe.width_multiple, len(run.recipe.batches))
 
 
 def plan_pruning(run: Run, costs: Costs | None = None) -> PrunePlan:
@@ -86,7 +90,7 @@ def _margin(run: Design, levers: Sequence[str]) -> int:
 
 def _chosen(run: Run, costs: Costs, to_save: int) -> list[Option]:
     recipe = run.recipe
-    parts = parts_of(run.dense, run.precisions, costs, recipe.width_multiple)
+    parts = _parts(run, costs)
     if recipe.prune_ratio:
         return _share_of_neurons(parts, run.dense_widths, recipe.prune_ratio)
     return allocate(parts, sum(options[0].bytes for options in parts) - to_save)
@@ -155,7 +159,7 @@ def _saved(run: Design, shapes: Sequence[int | BlockShape], dtypes: dict[str, Dt
             sizes = weight[0].numel(), len(weight)  # type: ignore[index,arg-type]
             before, after = (linear_bytes(*sizes, plan.weights[site].dtype, True) for plan in (run.precisions, lowered))
             weights, arena = weights + before[0] - after[0], arena + before[1] - after[1]
-    return weights, arena
+    return weights, arena * len(run.recipe.batches)
 
 
 def check_budget_holds(run: Run, cost: MemoryCost) -> None:

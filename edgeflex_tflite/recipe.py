@@ -63,6 +63,9 @@ class Recipe:
             one after the other, as that asks for, with the same result; None: no block does.
         merge_tokens: pairs of tokens that every block but the last merges into one, the nearest first (ToMe), for
             models whose head reads the class token; 0: none.
+        batch_sizes: numbers of images that the file takes at once, with commas between: 1, which is the signature
+            `serving_default`, on which accuracy is measured, and others, each a signature `batch_N`. They share their
+            weights.
         latency_target_ms: of the written file on this machine, by the report's own protocol: `merge_tokens` is raised
             until it holds; None: any latency will do.
         prune_ratio: share of all MLP neurons to cut; None: as few as the budget asks for.
@@ -106,6 +109,7 @@ class Recipe:
     memory_budget_mb: float | None = None
     arena_budget_kb: float | None = None
     merge_tokens: int = 0
+    batch_sizes: str = "1"
     latency_target_ms: float | None = None
     prune_ratio: float | None = None
     prune_score: str = "obs"
@@ -150,6 +154,7 @@ class Recipe:
             )
         _check_target(self)
         _check_merging(self)
+        _check_batches(self)
         _check_regexes(self)
         _make_floats_(self)
 
@@ -185,6 +190,11 @@ class Recipe:
     def allows(self, drop_points: float) -> bool:
         """Whether a file may lose so many percentage points of top-1."""
         return self.max_accuracy_drop is None or drop_points <= self.max_accuracy_drop
+
+    @property
+    def batches(self) -> tuple[int, ...]:
+        """Images at once, of each signature of the file."""
+        return tuple(int(size) for size in self.batch_sizes.split(","))
 
     @property
     def views(self) -> int:
@@ -333,6 +343,30 @@ def _check_merging(recipe: Recipe) -> None:
         raise UserError(
             "tokens are compared and merged in floats: merge_tokens and latency_target_ms need a precision other than "
             "int8_full, and stream auto or fp32"
+        )
+
+
+def _check_batches(recipe: Recipe) -> None:
+    sizes = [size.strip() for size in recipe.batch_sizes.split(",")]
+    wrong = next((size for size in sizes if not re.fullmatch(r"[1-9][0-9]{0,2}", size)), None)
+    if wrong is not None:
+        raise UserError(f"batch_sizes has {wrong!r}: give whole numbers of images from 1 to 999, as in 1,4,8")
+    if len(set(sizes)) < len(sizes):
+        raise UserError(f"batch_sizes is {recipe.batch_sizes!r}: give each number of images once")
+    if sizes[0] != "1":
+        raise UserError(
+            f"batch_sizes is {recipe.batch_sizes!r}: begin with 1, on which the file is verified, as in 1,4"
+        )
+    if len(sizes) == 1:
+        return
+    if recipe.target != chips.CPU:
+        raise UserError(
+            f"target {recipe.target} takes one image at a time: leave out batch_sizes, or give the target {chips.CPU}"
+        )
+    if recipe.arena_budget_kb is not None:
+        raise UserError(
+            "an arena budget is of one image at a time: give arena_budget_kb, or batch_sizes of more than 1; "
+            "memory_budget_mb counts the arenas of all batch sizes"
         )
 
 

@@ -30,6 +30,8 @@ TOKEN_COPIES = 5
 MOMENT_COPIES = 10
 """Square float64 matrices of an MLP's width while it is cut."""
 DISK_COPIES = 4
+SIGNATURE_COPIES = 2
+"""Of each further signature, in FP32 and quantized, until all are one file."""
 TIMED_SECS = 1.0
 """Of forward passes, before the time of a run is said."""
 CONVERSION_SECONDS = 25.0
@@ -72,13 +74,15 @@ def predict_needs(model: EdgeViT, recipe: Recipe, evaluation_images: int) -> Nee
     moments = MOMENT_COPIES * 8 * widest**2 if recipe.prunes else 0
     written = weights - _cut_bytes(model, recipe)
     files = 1 + TRIES if recipe.spends_accuracy else 1
+    copies = DISK_COPIES + SIGNATURE_COPIES * (len(recipe.batches) - 1)
+    conversions = len(recipe.batches) * _conversion_seconds(written)
     return Needs(
         ram_bytes=LIBRARIES_BYTES
         + MODEL_COPIES * weights
         + TOKEN_COPIES * tokens * model.head.in_features * FLOAT_BYTES
         + max(moments, WRITTEN_COPIES * written),
-        disk_bytes=DISK_COPIES * (1 + recipe.spends_accuracy) * weights,
-        seconds=files * (_stage_seconds(model, recipe, evaluation_images) + _conversion_seconds(written)),
+        disk_bytes=copies * (1 + recipe.spends_accuracy) * weights,
+        seconds=files * (_stage_seconds(model, recipe, evaluation_images) + conversions),
     )
 
 

@@ -125,7 +125,7 @@ def design_file(model: nn.Module, preprocessing: Preprocessing, recipe: Recipe, 
     spec = InputSpec(recipe.input_layout, recipe.input_range, preprocessing.mean, preprocessing.std, *size)
     precisions = plan_precision(recipe, weight_sites(dense), compute_sites(dense))
     widths = [block.mlp.width for block in dense.blocks]
-    float_cost, dense_cost = predict_memory(dense, widths, precisions, spec, threads)
+    float_cost, dense_cost = predict_memory(dense, widths, precisions, spec, threads, WHOLE, recipe.batches)
     chunks = WHOLE
     if recipe.arena_budget_bytes is not None:
         chunks, dense_cost = fit_arena(dense, precisions, spec, recipe.arena_budget_bytes, threads, dense_cost)

@@ -137,6 +137,8 @@ RECIPE: list[Row] = [
     ("budget 0", ("--memory_budget_mb=0",), ("memory_budget_mb is 0.0", "above 0")),
     ("budget below 0", ("--memory_budget_mb=-3",), ("memory_budget_mb is -3.0", "above 0")),
     ("budget infinite", ("--memory_budget_mb=inf",), ("memory_budget_mb is inf", "below 2**63")),
+    ("no batch", ("--batch_sizes=1,0",), ("batch_sizes has '0'", "from 1 to 999")),
+    ("batches on an NPU", ("--batch_sizes=1,4", "--target=edgetpu"), ("target edgetpu", "leave out batch_sizes")),
     ("all pruned", ("--prune_ratio=1.0",), ("prune_ratio is 1.0", "from 0 to below 1")),
     ("ratio below 0", ("--prune_ratio=-0.1",), ("prune_ratio is -0.1", "from 0 to below 1")),
     ("ratio NaN", ("--prune_ratio=nan",), ("prune_ratio is nan", "from 0 to below 1")),

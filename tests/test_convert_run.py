@@ -30,6 +30,7 @@ from edgeflex_tflite import cli, search
 from edgeflex_tflite.data import open_source
 from edgeflex_tflite.lower import flatbuffer
 from edgeflex_tflite.lower.metadata import read_own_entry
+from edgeflex_tflite.lower.predict import signature_graphs
 from edgeflex_tflite.memory import plan_arena
 from edgeflex_tflite.memory import weights_bytes as file_weights_bytes
 from edgeflex_tflite.models import demo
@@ -555,6 +556,29 @@ def test_merged_tokens(small_flags: tuple[str, ...], tmp_path: Path, capfd: pyte
     report = (output / "report.md").read_text()
     assert "merges up to 3 pairs of tokens (ToMe): 17 enter the first block, 14 the last." in report
     assert flatbuffer.site_of_operator(flatbuffer.read(output / "model.tflite"), 0) == "patch_embed"
+
+
+def test_batch_sizes(small_flags: tuple[str, ...], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """One file that every stage knows the signatures of, on hardly more bytes than its first needs by itself."""
+    output = tmp_path / "out"
+    flags = (*small_flags, "--batch_sizes=1,3", "--benchmark", "--bundle=android", f"--output_dir={output}")
+    outcome = run_here(flags, capfd)
+    assert outcome.code == 0, outcome
+    names = {"serving_default": 1, "batch_3": 3}
+    assert {name: graph for graph, name in enumerate(names)} == signature_graphs(output / "model.tflite")
+    assert read(output, "manifest.json")["signatures"] == names
+    assert read(output, "android/edgeflex.json")["model"]["signatures"] == names
+    metrics = read(output, "metrics.json")
+    first, second = metrics["signatures"]
+    assert (first["name"], second["name"]) == tuple(names)
+    assert first["parity"] is None and second["parity"]["images"] > 0
+    arenas = [plan_arena(output / "model.tflite", graph=graph).total_bytes for graph in (0, 1)]
+    assert [first["arena_bytes"], second["arena_bytes"]] == arenas
+    assert metrics["memory"]["arena_bytes"] == sum(arenas)
+    assert metrics["memory"]["file_bytes"] < 1.1 * first["alone_bytes"]
+    measured = {each["variant"]: each["latency"] for each in read(output, "benchmark.json")["measurements"]}
+    assert measured["batch_3"]["median_ms"] > 0
+    assert "| batch_3 " in (output / "report.md").read_text()
 
 
 def test_a_latency_that_holds_merges_nothing(

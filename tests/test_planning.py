@@ -72,6 +72,19 @@ def bytes_of(run: Run, plan: PrunePlan) -> int:
     return inside + 2 * OUTSIDE_BYTES
 
 
+def test_what_a_cut_saves_in_the_arena_it_saves_in_that_of_each_signature() -> None:
+    saved = []
+    for batch_sizes in ("1", "1,4,8"):
+        run = run_of(precision="fp16", prune_ratio=0.5, allocation="uniform", batch_sizes=batch_sizes)
+        plan, dense = plan_pruning(run), run.dense_cost
+        saved.append(
+            (dense.weights_bytes - plan.predicted_weights_bytes, dense.arena_bytes - plan.predicted_arena_bytes)
+        )
+    (weights, arena), several = saved
+    assert arena > 0
+    assert several == (weights, 3 * arena)
+
+
 @pytest.mark.parametrize("precision", CHOICES["precision"])
 @pytest.mark.parametrize("share", [0.95, 0.7, 0.5])
 def test_a_budget_is_held_by_prediction(precision: str, share: float) -> None:

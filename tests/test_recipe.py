@@ -27,7 +27,11 @@ PIECES_OR_MERGING: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.fixed_dictionaries({}, optional={"arena_budget_kb": st.floats(1e-3, 1e6) | COUNT}),
     st.fixed_dictionaries(
         {"precision": st.sampled_from(["mixed", "fp32", "int8_static"]), "stream": st.sampled_from(["auto", "fp32"])},
-        optional={"merge_tokens": COUNT, "latency_target_ms": st.floats(1e-3, 1e6) | COUNT},
+        optional={
+            "merge_tokens": COUNT,
+            "latency_target_ms": st.floats(1e-3, 1e6) | COUNT,
+            "batch_sizes": st.sampled_from(["1", "1,4", "1, 999"]),
+        },
     ),
     st.fixed_dictionaries(
         {
@@ -86,6 +90,7 @@ def test_strategy_covers_every_field() -> None:
         "arena_budget_kb",
         "merge_tokens",
         "latency_target_ms",
+        "batch_sizes",
         "prune_ratio",
         "target",
     }
@@ -120,7 +125,7 @@ def test_json_names_every_field_in_order() -> None:
 
 def test_hash_of_the_defaults() -> None:
     """Written down, so that a change of a default or of the form is a decision."""
-    assert Recipe().sha256 == "57f7a1d208dc4f88c21fdb0531dadea84f5651a421aea443d61eb7c96638031b"
+    assert Recipe().sha256 == "4eb035a963f60f869e75966693ed6a8ecc293fefa24ae749191174f74e817168"
 
 
 def test_hash_tells_recipes_apart() -> None:
@@ -207,6 +212,16 @@ BAD_VALUES = [
     ("awq_tokens", 0, "awq_tokens is 0"),
     ("merge_tokens", -1, "merge_tokens is -1: give a number of pairs a block, 0 or more"),
     ("latency_target_ms", 0, "latency_target_ms is 0: give a number above 0"),
+    ("batch_sizes", "1,0", "batch_sizes has '0': give whole numbers of images from 1 to 999"),
+    ("batch_sizes", "1,-4", "batch_sizes has '-4': give whole numbers"),
+    ("batch_sizes", "1,4.5", "batch_sizes has '4.5': give whole numbers"),
+    ("batch_sizes", "1,four", "batch_sizes has 'four': give whole numbers"),
+    ("batch_sizes", "1,1000", "batch_sizes has '1000': give whole numbers"),
+    ("batch_sizes", "1,", "batch_sizes has '': give whole numbers"),
+    ("batch_sizes", "", "batch_sizes has '': give whole numbers"),
+    ("batch_sizes", "1,4, 4", "give each number of images once"),
+    ("batch_sizes", "4,1", "batch_sizes is '4,1': begin with 1"),
+    ("batch_sizes", "8", "batch_sizes is '8': begin with 1"),
     ("seed", -1, "seed is -1: give a number from 0 to below 2**63"),
     ("seed", LARGEST, "give a number from 0 to below 2**63"),
     ("fp16_sites", "(", "fp16_sites is not a regular expression: "),
@@ -250,6 +265,20 @@ def test_budget_and_ratio_contradict_each_other() -> None:
         Recipe(memory_budget_mb=10.0, prune_ratio=0.5)
     with pytest.raises(UserError, match="give the budget or the ratio, not both"):
         Recipe(prune_ratio=0.5).replace(memory_budget_mb=10.0)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"arena_budget_kb": 100.0}, "an arena budget is of one image at a time"),
+        ({"target": "edgetpu"}, "target edgetpu takes one image at a time"),
+        ({"target": "ethos-u55-256"}, "target ethos-u55-256 takes one image at a time"),
+    ],
+)
+def test_what_several_batch_sizes_do_not_go_with(other: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        from_dict({"batch_sizes": "1,4", **other})
+    assert from_dict({"batch_sizes": "1", **other}).batches == (1,)
 
 
 @pytest.mark.parametrize("merging", [{"merge_tokens": 1}, {"latency_target_ms": 5.0}])

@@ -22,6 +22,7 @@ from edgeflex_tflite.artifacts.results import (
     NotMeasured,
     Parity,
     Proportion,
+    Signature,
     StageRecord,
     Tried,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "PrunePlan",
     "RoundedSite",
     "Sensitivity",
+    "Signature",
     "SitePrecision",
     "SiteProfile",
     "StageRecord",

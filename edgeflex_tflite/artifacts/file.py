@@ -14,6 +14,7 @@ class InputSpec:
         range: `0-255` (pixels as a camera gives them), `0-1`, or `normalized` (`(pixel / 255 - mean) / std`).
         mean, std: the model's normalization of 0-1 pixels, per channel.
         height, width: in pixels.
+        batch: images at once.
     """
 
     layout: str
@@ -22,6 +23,7 @@ class InputSpec:
     std: tuple[float, float, float]
     height: int
     width: int
+    batch: int = 1
 
     @property
     def _unit(self) -> float | None:
@@ -45,7 +47,7 @@ class InputSpec:
     def shape(self) -> tuple[int, ...]:
         """Of the file's input tensor."""
         size = (self.height, self.width)
-        return (1, *size, 3) if self.layout == "nhwc" else (1, 3, *size)
+        return (self.batch, *size, 3) if self.layout == "nhwc" else (self.batch, 3, *size)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +85,9 @@ UNMERGED = Merging()
 @dataclasses.dataclass(frozen=True)
 class MemoryCost:
     """What a file needs on the device: its weights, and the arena that TFLite plans for its activations.
+
+    Each signature's graph has an arena of its own, which the interpreter allocates when the signature is first used
+    and does not give back, so the arenas of all signatures count.
 
     Attributes:
         peak_op: type and number of the operator that sets the arena.

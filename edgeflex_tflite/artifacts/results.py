@@ -57,6 +57,25 @@ class Parity:
 
 
 @dataclasses.dataclass(frozen=True)
+class Signature:
+    """One way to run the written file: a graph for its own number of images, on weights that all signatures share.
+
+    Attributes:
+        name: by which an app asks for it.
+        batch: images at once.
+        alone_bytes: of a file with this signature alone.
+        arena_bytes: planned for its graph, which it has to itself.
+        parity: its logits against those of the first signature, on calibration images; None for the first itself.
+    """
+
+    name: str
+    batch: int
+    alone_bytes: int
+    arena_bytes: int
+    parity: Parity | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Metrics:
     """What the verification found, on the written file or the named torch model; `dense_memory` alone is predicted.
 
@@ -74,6 +93,7 @@ class Metrics:
         tried: files that were measured on the way to this one, where the loss that is allowed decided.
         chunks: the pieces that the file's blocks compute in.
         merging: the tokens that they merge.
+        signatures: of the written file, the one that is verified and measured first.
     """
 
     dense: Accuracy
@@ -95,6 +115,7 @@ class Metrics:
     chunks: Chunks = WHOLE
     merging: Merging = UNMERGED
     quantized: Accuracy | None = None
+    signatures: tuple[Signature, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,7 +21,9 @@ MLP = tuple(path for group in INT4_GROUPS for path in group if path.startswith("
 SIZES = ("num_heads", "key_dim", "value_dim")
 
 
-def parts_of(model: EdgeViT, plan: PrecisionPlan, costs: Costs, multiple: int) -> list[list[Option]]:
+def parts_of(
+    model: EdgeViT, plan: PrecisionPlan, costs: Costs, multiple: int, signatures: int = 1
+) -> list[list[Option]]:
     """Every part's options; the first of each is the dense one in the planned precisions.
 
     Args:
@@ -29,13 +31,14 @@ def parts_of(model: EdgeViT, plan: PrecisionPlan, costs: Costs, multiple: int) -
         plan: precision of every site.
         costs: what may be done, and what it costs.
         multiple: what widths are multiples of.
+        signatures: of the file; each keeps bytes of its own in its arena.
     """
     parts = []
     for index, (block, cost) in enumerate(zip(model.blocks, costs.blocks, strict=True)):
         shape, prefix = block.shape, f"blocks.{index}"
         channels = block.attn.proj.out_features
         paths = {path: plan.weights[f"{prefix}.{path}"].dtype for path in (*ATTENTION, *MLP) if _has(block, path)}
-        option = _Sizer(channels, prefix, paths, plan.activations == "dynamic")
+        option = _Sizer(channels, prefix, paths, plan.activations == "dynamic", signatures)
         mlp = [({"width": width}, loss) for width, loss in _widths(shape.width, cost, multiple)]
         attention = list(_attentions(shape, cost))
         parts.append(option.options(MLP, shape, mlp, cost))
@@ -44,7 +47,9 @@ def parts_of(model: EdgeViT, plan: PrecisionPlan, costs: Costs, multiple: int) -
         weight = weight_sites(model)[site].weight
         assert isinstance(weight, nn.Parameter)
         out, inside = len(weight), weight[0].numel()
-        half, integer = (sum(linear_bytes(inside, out, dtype, True)) for dtype in (Dtype.FP16, Dtype.INT8))
+        half, integer = (
+            _total(linear_bytes(inside, out, dtype, True), signatures) for dtype in (Dtype.FP16, Dtype.INT8)
+        )
         parts.append([Option(half, 0.0), Option(integer, divergence, dtypes={site: Dtype.INT8})])
     return parts
 
@@ -57,6 +62,7 @@ class _Sizer:
     prefix: str
     dtypes: Mapping[str, Dtype]
     dynamic: bool
+    signatures: int
 
     def options(
         self,
@@ -85,7 +91,15 @@ class _Sizer:
     def _bytes(self, paths: Collection[str], shape: BlockShape, lowered: Mapping[str, Dtype]) -> int:
         sizes = linear_sizes(self.channels, shape)
         dtypes = {path: lowered.get(path, dtype) for path, dtype in self.dtypes.items() if path in paths}
-        return sum(sum(linear_bytes(*sizes[path], dtype, self.dynamic)) for path, dtype in dtypes.items())
+        return sum(
+            _total(linear_bytes(*sizes[path], dtype, self.dynamic), self.signatures) for path, dtype in dtypes.items()
+        )
+
+
+def _total(found: tuple[int, int], signatures: int) -> int:
+    """Of weights, which all signatures share, and of what each of them keeps in its arena."""
+    weights, kept = found
+    return weights + signatures * kept
 
 
 def _widths(dense: int, cost: BlockCosts, multiple: int) -> Iterator[tuple[int, float]]:

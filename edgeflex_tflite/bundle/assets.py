@@ -80,6 +80,7 @@ def _model(output: Path, content: Inventory) -> ModelFile:
         bytes=content.file_bytes,
         input=_tensor_format(content.graphs[0].inputs[0]),
         output=_tensor_format(content.graphs[0].outputs[0]),
+        signatures={name: content.graphs[graph].inputs[0].shape[0] for name, graph in content.signatures.items()},
     )
 
 

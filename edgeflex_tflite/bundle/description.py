@@ -36,7 +36,8 @@ class ModelFile:
         name: Of the model that it was made from.
         precision: Of its recipe: "fp32", "mixed", ...
         bytes: Of the file.
-        input, output: Its only input and its only output, logits `[1, classes]`.
+        input, output: Of one image: its only input and its only output, logits `[1, classes]`.
+        signatures: Images at once, by the name of the signature that takes them.
     """
 
     path: str
@@ -45,6 +46,7 @@ class ModelFile:
     bytes: int
     input: TensorFormat
     output: TensorFormat
+    signatures: dict[str, int]
 
 
 @dataclass(frozen=True)

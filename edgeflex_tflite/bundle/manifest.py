@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeflex_tflite import files, serialize
+from edgeflex_tflite.artifacts import Signature
 
 if TYPE_CHECKING:
     from edgeflex_tflite.run import Run
@@ -65,13 +67,16 @@ def fingerprint(run: Run) -> dict[str, Any]:
     }
 
 
-def manifest(run: Run, origin: Origin, identity: dict[str, Any], folder: Path) -> dict[str, Any]:
+def manifest(
+    run: Run, origin: Origin, identity: dict[str, Any], signatures: Sequence[Signature], folder: Path
+) -> dict[str, Any]:
     """The manifest of a bundle whose other files are in `folder`; `identity` is the run's fingerprint."""
     return {
         "origin": dataclasses.asdict(origin),
         "architecture": type(run.source).__name__,
         "seed": run.recipe.seed,
         "run": identity,
+        "signatures": {signature.name: signature.batch for signature in signatures},
         "files": hashes(folder),
     }
 

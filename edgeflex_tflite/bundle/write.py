@@ -56,5 +56,5 @@ def bundle_step(
     (folder / "report.html").write_text(report_html(found), encoding="utf-8")
     (folder / SUMMARY_FILE).write_text(summary_text(found))
     files.write_json(folder / "stages.json", list(stages), list[StageRecord])
-    files.write_object(folder / MANIFEST_FILE, manifest(run, origin, identity, folder))
+    files.write_object(folder / MANIFEST_FILE, manifest(run, origin, identity, found.metrics.signatures, folder))
     return f"{model.stat().st_size:,} bytes of model.tflite and its evidence"

@@ -1,4 +1,4 @@
-"""The module that is written to the file: one image as the camera gives it in, logits out."""
+"""The module that is written to the file: images as the camera gives them in, logits out."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from edgeflex_tflite.quantize.awq import FoldTarget, fold_targets
 
 
 class DeployedViT(nn.Module):
-    """`EdgeViT` for one image, with `[tokens, channels]` activations and the image normalization folded in.
+    """`EdgeViT` for a fixed number of images, with the image normalization folded in.
 
-    `forward` takes an image `float32 [1, H, W, 3]` or `[1, 3, H, W]`, as `spec` says, and gives logits
-    `float32 [1, num_classes]`.
+    Of one image, activations are `[tokens, channels]`; of a batch, `[B, tokens, channels]`. `forward` takes images
+    `float32 [B, H, W, 3]` or `[B, 3, H, W]`, as `spec` says, and gives logits `float32 [B, num_classes]`.
     """
 
     def __init__(self, model: EdgeViT, spec: InputSpec) -> None:
@@ -30,11 +30,13 @@ class DeployedViT(nn.Module):
             write_as_convolutions_(self.model)
         fold_normalization_(self.model.patch_embed, spec)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         model = self.model
         if self.spec.layout == "nhwc":
-            image = image.permute(0, 3, 1, 2)
-        patches = model.patch_embed(image).permute(0, 2, 3, 1).flatten(0, 2)
+            images = images.permute(0, 3, 1, 2)
+        if self.spec.batch > 1:
+            return model.classify(model.transform(model.embed(images)))
+        patches = model.patch_embed(images).permute(0, 2, 3, 1).flatten(0, 2)
         x = model.assemble(patches, model.prefix)
         return model.classify(model.transform(x))[None]
 

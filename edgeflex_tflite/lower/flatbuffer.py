@@ -32,9 +32,9 @@ def read(path: Path) -> Any:
     return flatbuffer_utils.read_model(str(path))
 
 
-def operators(model: Any) -> Iterator[tuple[str, Any]]:
-    """(operator name, operator) of the main subgraph, in order of execution."""
-    for operator in model.subgraphs[0].operators:
+def operators(model: Any, graph: int = 0) -> Iterator[tuple[str, Any]]:
+    """(operator name, operator) of a subgraph, in order of execution."""
+    for operator in model.subgraphs[graph].operators:
         code = model.operatorCodes[operator.opcodeIndex]
         yield OPERATOR_NAMES[flatbuffer_utils.get_builtin_code_from_operator_code(code)], operator
 
@@ -106,23 +106,23 @@ def _site_of(name: str, known: dict[tuple[str, ...], str]) -> str | None:
     return next((known[site[:end]] for end in range(len(site), 0, -1) if site[:end] in known), None)
 
 
-def site_of_operator(model: Any, index: int) -> str:
-    """The site that an operator of the main subgraph is named after."""
-    graph = model.subgraphs[0]
-    return str(graph.tensors[graph.operators[index].outputs[0]].name.decode().split(";")[0])
+def site_of_operator(model: Any, index: int, graph: int = 0) -> str:
+    """The site that an operator of a subgraph is named after."""
+    subgraph = model.subgraphs[graph]
+    return str(subgraph.tensors[subgraph.operators[index].outputs[0]].name.decode().split(";")[0])
 
 
-def weight_dtypes(model: Any, sites: Iterable[str]) -> dict[str, tuple[str, int, int]]:
-    """What the weights of each site really are in a file.
+def weight_dtypes(model: Any, sites: Iterable[str], index: int = 0) -> dict[str, tuple[str, int, int]]:
+    """What the weights of each site really are in a file, as its subgraph `index` reads them.
 
     Returns:
         `{site: (type name, number of scales, output channels)}` for every convolution or fully connected operator that
         is named after a site. A weight that is stored in another type and converted by DEQUANTIZE counts as stored.
     """
-    graph = model.subgraphs[0]
-    made_by = {operator.outputs[0]: (name, operator) for name, operator in operators(model)}
+    graph = model.subgraphs[index]
+    made_by = {operator.outputs[0]: (name, operator) for name, operator in operators(model, index)}
     wanted, found = set(sites), {}
-    for name, operator in operators(model):
+    for name, operator in operators(model, index):
         site = graph.tensors[operator.outputs[0]].name.decode().split(";")[0]
         if name not in ("FULLY_CONNECTED", "CONV_2D") or site not in wanted:
             continue

@@ -22,6 +22,7 @@ from edgeflex_tflite.lower.export import export_float
 from edgeflex_tflite.lower.quantizer import quantize_file
 from edgeflex_tflite.memory import plan_arena, weights_bytes
 from edgeflex_tflite.models.edge import Block, Blocks, EdgeViT, Norm
+from edgeflex_tflite.parse import load_file
 from edgeflex_tflite.prune.cut import whole_shape, with_widths
 from edgeflex_tflite.rewrites import FOR_ANY_WEIGHTS, SCALE
 
@@ -34,13 +35,21 @@ BLOCKS_OF_EACH_KIND = 2
 
 
 def memory_cost(path: Path) -> MemoryCost:
-    """Weights and planned arena of a file."""
-    plan = plan_arena(path)
+    """Weights and planned arenas of a file; the operator at the peak is that of the largest."""
+    arenas = [plan_arena(path, graph=graph) for graph in sorted({0, *signature_graphs(path).values()})]
+    plan = max(arenas, key=lambda each: each.total_bytes)
+    total = sum(each.total_bytes for each in arenas)
     peak_op, site = "none", ""
     if plan.peak_op is not None:
         index, name = plan.peak_op
-        peak_op, site = f"{name} (operator {index})", flatbuffer.site_of_operator(flatbuffer.read(path), index)
-    return MemoryCost(weights_bytes(path), plan.total_bytes, path.stat().st_size, peak_op, site)
+        content = flatbuffer.read(path)
+        peak_op, site = f"{name} (operator {index})", flatbuffer.site_of_operator(content, index, plan.graph_index)
+    return MemoryCost(weights_bytes(path), total, path.stat().st_size, peak_op, site)
+
+
+def signature_graphs(path: Path) -> dict[str, int]:
+    """The subgraph of each signature of a file, in the file's order."""
+    return {each.name: each.graph for each in load_file(path).signatures}
 
 
 def predict_memory(
@@ -50,6 +59,7 @@ def predict_memory(
     spec: InputSpec,
     threads: int,
     chunks: Chunks = WHOLE,
+    batches: Sequence[int] = (1,),
 ) -> tuple[MemoryCost, MemoryCost]:
     """Memory of the file that a model would give with blocks of these shapes.
 
@@ -60,6 +70,7 @@ def predict_memory(
         spec: of the file's input.
         threads: of the interpreter that calibrates.
         chunks: the pieces that blocks compute in.
+        batches: images at once, of each signature.
 
     Returns:
         The cost in FP32, and in the precisions of the plan. `file_bytes` is that of the file of few blocks plus the
@@ -72,15 +83,33 @@ def predict_memory(
     probe.blocks = Blocks(probe.blocks[index] for index in chosen)
     probe_plan = plan_of_blocks(plan, chosen)
     left_out = [index for index in range(len(shapes)) if index not in chosen]
+    costs = []
     with tempfile.TemporaryDirectory() as folder:
         float_path, path = Path(folder, "float.tflite"), Path(folder, "probe.tflite")
-        export_float(probe, spec, float_path, chunks)
-        image = np.random.default_rng(0).uniform(0, 255, spec.shape).astype(np.float32)
-        quantize_file(float_path, path, probe_plan, [image], threads)
-        return (
-            _extrapolate(memory_cost(float_path), model, shapes, left_out, None, chunks),
-            _extrapolate(memory_cost(path), model, shapes, left_out, plan, chunks),
-        )
+        for batch in batches:
+            batched = dataclasses.replace(spec, batch=batch)
+            export_float(probe, batched, float_path, chunks)
+            images = np.random.default_rng(0).uniform(0, 255, batched.shape).astype(np.float32)
+            quantize_file(float_path, path, probe_plan, [images], threads)
+            costs.append(
+                (
+                    _extrapolate(memory_cost(float_path), model, shapes, left_out, None, chunks),
+                    _extrapolate(memory_cost(path), model, shapes, left_out, plan, chunks),
+                )
+            )
+    in_float, as_planned = zip(*costs, strict=True)
+    return _joined(in_float), _joined(as_planned)
+
+
+def _joined(costs: Sequence[MemoryCost]) -> MemoryCost:
+    """Of one file with the signatures of several: one set of weights, and the arena of each."""
+    largest = max(costs, key=lambda cost: cost.arena_bytes)
+    return dataclasses.replace(
+        costs[0],
+        arena_bytes=sum(cost.arena_bytes for cost in costs),
+        peak_op=largest.peak_op,
+        peak_site=largest.peak_site,
+    )
 
 
 def _largest_and_last(shapes: Sequence[BlockShape], of_each: int) -> list[int]:

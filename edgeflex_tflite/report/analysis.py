@@ -165,8 +165,16 @@ def _heading(a: Analysis) -> str:
     ]
     if a.inventory.signatures:
         named = ", ".join(f"{name} (graph {graph})" for name, graph in a.inventory.signatures.items())
-        lines.append(f"  signatures {named}")
+        lines.append(f"  signatures {named}" + _arenas_of_signatures(a))
     return "\n".join(lines)
+
+
+def _arenas_of_signatures(a: Analysis) -> str:
+    """What the arenas of all signatures take together; nothing for one alone."""
+    graphs = sorted(set(a.inventory.signatures.values()))
+    if len(graphs) < 2:
+        return ""
+    return f"; planned arenas of all of them: {sum(a.graphs[graph].arena.total_bytes for graph in graphs):,} bytes"
 
 
 def _ports(graphs: Sequence[GraphInventory]) -> str:

@@ -11,6 +11,7 @@ from edgeflex_tflite.report.analysis import placement_line
 from edgeflex_tflite.report.benchmark import benchmark_text
 from edgeflex_tflite.report.findings import Findings
 from edgeflex_tflite.report.npu import figures_table, on_cpu_table, verdict_text
+from edgeflex_tflite.report.signatures import signatures_table, signatures_text
 from edgeflex_tflite.targets.results import Results
 
 
@@ -29,6 +30,7 @@ def report(found: Findings) -> str:
         "## What it costs",
         github(tables.memory_table(metrics)),
         sentences.memory_note(metrics),
+        _signatures_text(found),
         "## On this machine",
         _benchmark_text(found.benchmark),
         "## Where it runs",
@@ -70,6 +72,11 @@ def npu_text(report: NpuReport) -> str:
     """What becomes of the file on its target: the share, what else the compiler says, what stays on the CPU and why."""
     parts = [verdict_text(report), github(figures_table(report)), github(on_cpu_table(report)), " ".join(report.notes)]
     return "\n\n".join(part for part in parts if part)
+
+
+def _signatures_text(found: Findings) -> str:
+    table = signatures_table(found.metrics, found.analysis.sha256, found.benchmark)
+    return f"## Signatures\n\n{signatures_text(found.metrics)}\n\n{github(table)}" if table.rows else ""
 
 
 def _titled(title: str, table: tables.Table) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgeflex_tflite import files
 from edgeflex_tflite.run import Run
+from edgeflex_tflite.steps.written import signatures
 from edgeflex_tflite.targets import host
 from edgeflex_tflite.targets.config import Protocol, RuntimeConfig
 from edgeflex_tflite.targets.measurement import Latency
@@ -25,6 +26,8 @@ def on_this_machine(run: Run) -> RuntimeConfig:
 def benchmark_step(run: Run, lowered: Path, weight_cache: bool, folder: Path) -> str:
     """Measure the written file on this machine, in turn with the FP32 file that it was quantized from.
 
+    Each further signature of the file is measured too.
+
     With `weight_cache` also without XNNPACK's weight cache, when it writes it and when it finds it, all through
     CompiledModel, which alone can be told of it.
     """
@@ -32,6 +35,9 @@ def benchmark_step(run: Run, lowered: Path, weight_cache: bool, folder: Path) ->
     cases = [host.Case(model, config, title=MODEL_TITLE)]
     if run.recipe.precision != "fp32":
         cases.insert(0, host.Case(str(lowered / "float.tflite"), config, title=FLOAT_TITLE))
+    for signature in signatures(lowered)[1:]:
+        of_it = dataclasses.replace(config, signature=signature.name)
+        cases.append(host.Case(model, of_it, signature.name, MODEL_TITLE))
     if weight_cache:
         compiled = dataclasses.replace(config, api="compiled_model")
         started = host.weight_cache_cases([model], compiled, folder)
@@ -44,5 +50,5 @@ def benchmark_step(run: Run, lowered: Path, weight_cache: bool, folder: Path) ->
         cache.unlink()
     latency = next(each.latency for each in found.measurements if each.name == MODEL_TITLE)
     assert isinstance(latency, Latency)
-    against = f", {found.ratios[0].median:.2f} of FP32's" if found.ratios else ""
-    return f"{latency.median_ms:.2f} ms{against}"
+    against = [ratio.median for ratio in found.ratios if (ratio.file, ratio.over) == (MODEL_TITLE, FLOAT_TITLE)]
+    return f"{latency.median_ms:.2f} ms" + (f", {against[0]:.2f} of FP32's" if against else "")

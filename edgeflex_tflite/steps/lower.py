@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,56 +12,75 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgeflex_tflite import files, serialize
-from edgeflex_tflite.artifacts import Merging, PrecisionPlan
+from edgeflex_tflite.artifacts import Merging, PrecisionPlan, Signature
 from edgeflex_tflite.lower import flatbuffer
 from edgeflex_tflite.lower.export import export_float
 from edgeflex_tflite.lower.fit_latency import fit_latency
+from edgeflex_tflite.lower.join import batch_signature, join
 from edgeflex_tflite.lower.merge import merging, most_merged
 from edgeflex_tflite.lower.metadata import add_metadata, labels_archive
-from edgeflex_tflite.lower.predict import memory_cost
-from edgeflex_tflite.lower.quantizer import quantize_file
+from edgeflex_tflite.lower.predict import memory_cost, signature_graphs
+from edgeflex_tflite.lower.quantizer import SIGNATURE, quantize_file
+from edgeflex_tflite.memory import plan_arena
 from edgeflex_tflite.models.edge import EdgeViT
 from edgeflex_tflite.npu.compile import NPU_FILE, compile_for
 from edgeflex_tflite.planning import check_budget_holds
 from edgeflex_tflite.recipe import MEGABYTE
 from edgeflex_tflite.run import Run
 from edgeflex_tflite.steps.benchmark import BENCHMARK, on_this_machine
+from edgeflex_tflite.steps.written import MERGING_FILE, SIGNATURES_FILE, merged
 from edgeflex_tflite.targets import host
 from edgeflex_tflite.targets.measurement import Latency
 from edgeflex_tflite.verify.readback import check_precisions
-from edgeflex_tflite.verify.runner import file_input
+from edgeflex_tflite.verify.runner import file_input, in_batches
 
 
 def lower_step(run: Run, scaled: Path, folder: Path, version: str) -> str:
     model = serialize.read_model(scaled / "model.safetensors", run.dense)
     plan = files.read_json(scaled / "precisions.json", PrecisionPlan)
     float_path, path = folder / "float.tflite", folder / "model.tflite"
-    merged = _merging(run, model, plan, folder)
-    files.write_json(folder / "merging.json", merged)
-    quantized = _write(run, model, plan, merged.count, float_path)
-    content = flatbuffer.read(quantized)
-    add_metadata(content, type(run.source).__name__, run.spec, run.recipe.sha256, version)
-    flatbuffer.write(content, path)
+    merges = _merging(run, model, plan, folder)
+    files.write_json(folder / MERGING_FILE, merges)
+    quantized = _write(run, model, plan, merges.count, float_path)
+    with tempfile.TemporaryDirectory(dir=folder) as others:
+        alone = {SIGNATURE: quantized}
+        for batch in run.recipe.batches[1:]:
+            source = Path(others, f"{batch}.tflite")
+            alone[batch_signature(batch)] = _write(run, model, plan, merges.count, source, batch)
+        alone_bytes = [each.stat().st_size for each in alone.values()]
+        content = join({name: flatbuffer.read(each) for name, each in alone.items()})
+        add_metadata(content, type(run.source).__name__, run.spec, run.recipe.sha256, version)
+        flatbuffer.write(content, path)
     with path.open("ab") as file:
         file.write(labels_archive(run.labels))
     if quantized is not float_path:
         quantized.unlink()
     check_precisions(path, plan)
+    files.write_json(folder / SIGNATURES_FILE, _signatures(path, run.recipe.batches, alone_bytes), list[Signature])
     cost = memory_cost(path)
     files.write_json(folder / "memory.json", cost)
     check_budget_holds(run, cost)
-    fewer = f", {merged.count} pairs of tokens merged in each block" if merged.count else ""
+    fewer = f", {merges.count} pairs of tokens merged in each block" if merges.count else ""
     return f"{cost.weights_bytes / MEGABYTE:.2f} MB of weights, {cost.arena_bytes / MEGABYTE:.2f} MB of arena{fewer}"
 
 
-def _write(run: Run, model: EdgeViT, plan: PrecisionPlan, merged: int, float_path: Path) -> Path:
-    """The FP32 file, and beside it the one in the precisions of the plan, which may be the same."""
-    export_float(model, run.spec, float_path, run.chunks, merged)
+def _write(run: Run, model: EdgeViT, plan: PrecisionPlan, merged: int, float_path: Path, batch: int = 1) -> Path:
+    """The FP32 file for so many images, and beside it the one in the precisions of the plan, which may be the same."""
+    export_float(model, dataclasses.replace(run.spec, batch=batch), float_path, run.chunks, merged)
     if run.recipe.precision == "fp32":
         return float_path
-    quantized = float_path.with_name("quantized.tflite")
-    quantize_file(float_path, quantized, plan, _calibration_inputs(run), run.threads, on_grid=True)
+    quantized = float_path.with_suffix(".quantized")
+    inputs = in_batches(_calibration_inputs(run), batch)
+    quantize_file(float_path, quantized, plan, inputs, run.threads, on_grid=True)
     return quantized
+
+
+def _signatures(path: Path, batches: Sequence[int], alone_bytes: Sequence[int]) -> list[Signature]:
+    """What the written file has, given the bytes of each signature's own file."""
+    return [
+        Signature(name, batch, alone, plan_arena(path, graph=graph).total_bytes)
+        for (name, graph), batch, alone in zip(signature_graphs(path).items(), batches, alone_bytes, strict=True)
+    ]
 
 
 def _merging(run: Run, model: EdgeViT, plan: PrecisionPlan, folder: Path) -> Merging:
@@ -80,10 +101,6 @@ def _merging(run: Run, model: EdgeViT, plan: PrecisionPlan, folder: Path) -> Mer
 def _calibration_inputs(run: Run) -> Iterator[NDArray[np.float32]]:
     """The calibration images as the file takes them; made only where the quantizer asks for them."""
     return (file_input(pixels.numpy(), run.spec) for pixels in run.data.calibration.pixels)
-
-
-def merged(lowered: Path) -> Merging:
-    return files.read_json(lowered / "merging.json", Merging)
 
 
 def quantized_model(run: Run, scaled: Path, lowered: Path) -> nn.Module:

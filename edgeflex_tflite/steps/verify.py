@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,17 +12,19 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgeflex_tflite import files
-from edgeflex_tflite.artifacts import MemoryCost, Metrics, Tried
+from edgeflex_tflite.artifacts import MemoryCost, Metrics, PrecisionPlan, Signature, Tried
 from edgeflex_tflite.budget.probe import kl_divergence
 from edgeflex_tflite.errors import VerificationError
 from edgeflex_tflite.run import Run
 from edgeflex_tflite.side_by_side import each
-from edgeflex_tflite.steps.lower import merged, quantized_model
+from edgeflex_tflite.steps.lower import quantized_model
+from edgeflex_tflite.steps.written import merged, signatures
 from edgeflex_tflite.verify.accuracy import accuracy, collect_logits, paired_drop
 from edgeflex_tflite.verify.confusion import confusion
 from edgeflex_tflite.verify.gates import check_outputs
 from edgeflex_tflite.verify.parity import check_parity
 from edgeflex_tflite.verify.runner import FileRunner
+from edgeflex_tflite.verify.signatures import check_signature, signature_logits
 
 PARITY_IMAGES = 16
 IMAGES_TOGETHER = 8
@@ -96,6 +99,7 @@ def verify_step(
     file_logits, _ = _logits(file)
     check_outputs(file_logits, dense_logits, np.load(file / "saturated.npy"))
     drop, low, high = _drop(dense_logits, labels, file_logits)
+    checked = _checked_signatures(run, scaled, lowered)
     metrics = Metrics(
         dense=accuracy(dense_logits, labels),
         pruned=None if pruned is None else accuracy(*_logits(pruned)),
@@ -116,6 +120,7 @@ def verify_step(
         arena_budget_bytes=run.recipe.arena_budget_bytes,
         chunks=run.chunks,
         merging=merged(lowered),
+        signatures=checked,
     )
     if not run.recipe.allows(drop):
         raise VerificationError(
@@ -137,6 +142,23 @@ def _parity_logits(run: Run, scaled: Path, lowered: Path) -> tuple[NDArray[np.fl
     del model
     runner = FileRunner(lowered / "float.tflite", run.spec, run.threads)
     return np.stack([runner(image.numpy()) for image in pixels]), expected
+
+
+def _checked_signatures(run: Run, scaled: Path, lowered: Path) -> tuple[Signature, ...]:
+    """Those of the file, each but the first with its difference from the first on calibration images."""
+    path, pixels = lowered / "model.tflite", list(run.data.calibration.pixels[:PARITY_IMAGES].numpy())
+    plan = files.read_json(scaled / "precisions.json", PrecisionPlan)
+    integer = any(precision.dtype.is_integer for precision in plan.weights.values())
+    first, *others = signatures(lowered)
+    if not others:
+        return (first,)
+    expected = signature_logits(path, first.name, pixels, run.spec, run.threads)
+
+    def checked(each: Signature) -> Signature:
+        actual = signature_logits(path, each.name, pixels, run.spec, run.threads)
+        return dataclasses.replace(each, parity=check_signature(each.name, actual, expected, integer))
+
+    return (first, *map(checked, others))
 
 
 def _logits(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

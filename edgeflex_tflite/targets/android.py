@@ -187,7 +187,7 @@ def _run(folder: DeviceFolder, program: Path, model: Path, config: AndroidConfig
     folder.push(program, "benchmark_model")
     graph = folder.push(model, "model.tflite")
     library = folder.push(Path(config.delegate_path), Path(config.delegate_path).name) if config.delegate_path else None
-    asked = _common(config, graph, library)
+    asked = _common(config, graph, library) | {"signature_to_run_for": _signature(model)}
     timed = ToolConfig(**asked, print_postinvoke_state=True, result_file_path=folder.file("result.pb"))
     report = _tool(folder, timed, config.timeout_secs)
     with tempfile.TemporaryDirectory() as local:
@@ -198,6 +198,12 @@ def _run(folder: DeviceFolder, program: Path, model: Path, config: AndroidConfig
         return Run(report, result)
     profiled = ToolConfig(**asked, enable_op_profiling=True, max_profiling_buffer_entries=_PROFILE_EVENTS)
     return Run(report, result, _tool(folder, profiled, config.timeout_secs).ops)
+
+
+def _signature(model: Path) -> str | None:
+    """The signature that runs the primary graph, for a file with several; None for others, which need no telling."""
+    signatures = load_file(model).signatures
+    return next((each.name for each in signatures if each.graph == 0), None) if len(signatures) > 1 else None
 
 
 def _common(config: AndroidConfig, graph: str, library: str | None) -> dict:

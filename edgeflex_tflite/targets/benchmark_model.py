@@ -45,6 +45,7 @@ class ToolConfig:
         print_preinvoke_state, print_postinvoke_state: Print tensors and arenas.
         report_peak_memory_footprint: Watch the memory from a thread, which disturbs the times.
         result_file_path: Where the result goes as a protobuf.
+        signature_to_run_for: Which signature of the file; some tools refuse a file with several when they are not told.
     """
 
     graph: str
@@ -68,6 +69,7 @@ class ToolConfig:
     print_postinvoke_state: bool | None = None
     report_peak_memory_footprint: bool | None = None
     result_file_path: str | None = None
+    signature_to_run_for: str | None = None
 
     def arguments(self) -> list[str]:
         """The command line after the program's name."""

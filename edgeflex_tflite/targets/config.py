@@ -51,6 +51,7 @@ class RuntimeConfig:
         delegate_options: What the delegate's library is told.
         num_threads: Threads of the interpreter.
         weight_cache: File for XNNPACK's packed weights, or None.
+        signature: Name of the signature that is run; None: the primary graph.
     """
 
     runtime: str = "ai_edge_litert"
@@ -59,3 +60,4 @@ class RuntimeConfig:
     delegate_options: tuple[tuple[str, str], ...] = ()
     num_threads: int = 1
     weight_cache: str | None = None
+    signature: str | None = None

@@ -13,7 +13,7 @@ import psutil
 from edgeflex_tflite.artifacts import NotMeasured
 from edgeflex_tflite.errors import UserError
 from edgeflex_tflite.files import sha256_of_file
-from edgeflex_tflite.parse import load_graphs
+from edgeflex_tflite.parse import load_file
 from edgeflex_tflite.targets import protocol as timing
 from edgeflex_tflite.targets.apart import Apart
 from edgeflex_tflite.targets.config import Protocol, RuntimeConfig
@@ -87,6 +87,11 @@ def plain_cases(files: Sequence[str], config: RuntimeConfig) -> list[Case]:
     return [Case(file, config) for file in files]
 
 
+def signature_cases(files: Sequence[str], config: RuntimeConfig, signatures: Sequence[str]) -> list[Case]:
+    """Each signature of each file."""
+    return [Case(file, replace(config, signature=name), name) for file in files for name in signatures]
+
+
 def weight_cache_cases(files: Sequence[str], config: RuntimeConfig, folder: Path) -> list[Case]:
     """Each file without XNNPACK's weight cache, when it writes it, and when it finds it.
 
@@ -113,8 +118,13 @@ def check(cases: Sequence[Case], protocol: Protocol) -> None:
         UserError: A file is not a .tflite, or the choices contradict each other or this machine.
     """
     protocol.check()
-    for file in dict.fromkeys(case.file for case in cases):
-        load_graphs(file)
+    known = {case.file: [signature.name for signature in load_file(case.file).signatures] for case in cases}
+    for case in cases:
+        if case.config.signature not in (None, *known[case.file]):
+            raise UserError(
+                f"{case.file} has no signature {case.config.signature!r}: its signatures are "
+                f"{', '.join(known[case.file]) or 'none'}"
+            )
     for config in {case.config.api: case.config for case in cases}.values():
         if config.api == "compiled_model" and config.runtime != "ai_edge_litert":
             raise UserError(f"--api=compiled_model is of ai_edge_litert; {config.runtime} has --api=interpreter")

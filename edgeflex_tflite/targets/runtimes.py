@@ -73,7 +73,9 @@ def load(path: Path, config: RuntimeConfig) -> Loaded:
         UserError: The runtime refuses the file, or the delegate's library cannot be loaded.
     """
     module = import_runtime(config)
-    kind = _Compiled if config.api == "compiled_model" else _Interpreted
+    kind: type[_Compiled | _Interpreted | _Signature] = _Signature if config.signature else _Interpreted
+    if config.api == "compiled_model":
+        kind = _Compiled
     try:
         return kind(module, path, config)
     except (ValueError, RuntimeError, OSError) as error:
@@ -105,6 +107,9 @@ class _Interpreted:
             resolver = _resolver_types(module, config)
             options["experimental_op_resolver_type"] = resolver.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         self._interpreter = module.Interpreter(**options)
+        self._allocate(config)
+
+    def _allocate(self, config: RuntimeConfig) -> None:
         self._interpreter.allocate_tensors()
 
     @property
@@ -121,6 +126,24 @@ class _Interpreted:
         self._interpreter.invoke()
 
 
+class _Signature(_Interpreted):
+    """One signature; the graphs of others take no arena."""
+
+    def _allocate(self, config: RuntimeConfig) -> None:
+        self._runner = self._interpreter.get_signature_runner(config.signature)
+        self._graph = self.wrapper.GetSubgraphIndexFromSignature(config.signature)
+        self.wrapper.AllocateTensors(self._graph)
+
+    def set_inputs(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        for detail in self._runner.get_input_details().values():
+            values = example(tuple(detail["shape"]), np.dtype(detail["dtype"]), rng)
+            self.wrapper.SetTensor(detail["index"], values, self._graph)
+
+    def invoke(self) -> None:
+        self.wrapper.Invoke(self._graph)
+
+
 class _Compiled:
     @property
     def wrapper(self) -> Any:
@@ -135,18 +158,20 @@ class _Compiled:
             cpu.kernel_mode = CpuKernelMode.BUILTIN
         options = Options(hardware_accelerators=HardwareAccelerator.CPU, cpu_options=cpu)
         self._model = module.CompiledModel.from_file(str(path), options=options)
-        self._inputs, self._outputs = self._model.create_input_buffers(0), self._model.create_output_buffers(0)
+        self._index = self._model.get_signature_index(config.signature) if config.signature else 0
+        self._inputs = self._model.create_input_buffers(self._index)
+        self._outputs = self._model.create_output_buffers(self._index)
 
     def set_inputs(self, seed: int) -> None:
         rng = np.random.default_rng(seed)
-        signature = self._model.get_signature_by_index(0)
+        signature = self._model.get_signature_by_index(self._index)
         details = self._model.get_input_tensor_details(signature["key"])
         for buffer, name in zip(self._inputs, signature["inputs"], strict=True):
             detail = details[name]
             buffer.write(example(tuple(detail["shape"]), np.dtype(detail["dtype"]), rng))
 
     def invoke(self) -> None:
-        self._model.run_by_index(0, self._inputs, self._outputs)
+        self._model.run_by_index(self._index, self._inputs, self._outputs)
 
 
 def _load_delegate(module: Any, library: str, options: dict[str, str]) -> Any:

@@ -12,7 +12,7 @@ TFLITE_TYPES = {Dtype.FP32: "FLOAT32", Dtype.FP16: "FLOAT16", Dtype.INT8: "INT8"
 
 
 def check_precisions(path: Path, plan: PrecisionPlan) -> dict[str, str]:
-    """Read back the type of every site's weights.
+    """Read back the type of every site's weights, in every signature's graph.
 
     Returns:
         `{site: TFLite type name}`.
@@ -21,7 +21,15 @@ def check_precisions(path: Path, plan: PrecisionPlan) -> dict[str, str]:
         VerificationError: a site is missing from the file, or its weights are not of the planned type, or integers
             without one scale for each output channel.
     """
-    found = flatbuffer.weight_dtypes(flatbuffer.read(path), plan.weights)
+    content = flatbuffer.read(path)
+    graphs = [flatbuffer.weight_dtypes(content, plan.weights, index) for index in range(len(content.subgraphs))]
+    wrong = [problem for found in graphs for problem in _problems(found, plan)]
+    if wrong:
+        raise VerificationError(f"the file is not what was planned: {'; '.join(wrong[:5])} ({len(wrong)} sites)")
+    return {site: graphs[0][site][0] for site in plan.weights}
+
+
+def _problems(found: dict[str, tuple[str, int, int]], plan: PrecisionPlan) -> list[str]:
     wrong = []
     for site, precision in plan.weights.items():
         if site not in found:
@@ -30,6 +38,4 @@ def check_precisions(path: Path, plan: PrecisionPlan) -> dict[str, str]:
             wrong.append(f"{site} should be {TFLITE_TYPES[precision.dtype]} and is {found[site][0]}")
         elif precision.dtype.is_integer and found[site][1] <= 1 < found[site][2]:
             wrong.append(f"{site} has one scale for {found[site][2]} output channels")
-    if wrong:
-        raise VerificationError(f"the file is not what was planned: {'; '.join(wrong[:5])} ({len(wrong)} sites)")
-    return {site: found[site][0] for site in plan.weights}
+    return wrong

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -23,6 +25,31 @@ def file_input(pixels: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32
     return np.ascontiguousarray(x.transpose(1, 2, 0) if spec.layout == "nhwc" else x)[None]
 
 
+def in_batches(inputs: Iterable[NDArray], size: int) -> Iterator[NDArray]:
+    """Inputs of one image each as inputs of `size` images; the first images fill the last one up."""
+    images = list(inputs)
+    for start in range(0, len(images), size):
+        yield np.concatenate([images[index % len(images)] for index in range(start, start + size)])
+
+
+def quantized(values: NDArray[np.float32], detail: Mapping[str, Any]) -> NDArray:
+    """Real numbers in the type of the tensor that the interpreter describes so."""
+    dtype = detail["dtype"]
+    if dtype == np.float32:
+        return values
+    scale, zero = detail["quantization"]
+    limits = np.iinfo(dtype)
+    return np.clip(np.round(values / scale) + zero, limits.min, limits.max).astype(dtype)
+
+
+def dequantized(values: NDArray, detail: Mapping[str, Any]) -> NDArray[np.float32]:
+    """The real numbers that a tensor's values stand for."""
+    if values.dtype == np.float32:
+        return values
+    scale, zero = detail["quantization"]
+    return ((values.astype(np.float32) - zero) * scale).astype(np.float32)
+
+
 class FileRunner:
     """A `.tflite` in the LiteRT interpreter with its default CPU delegate.
 
@@ -41,13 +68,7 @@ class FileRunner:
 
     def tensor(self, pixels: NDArray[np.uint8]) -> NDArray:
         """The exact array that the file is given for an image."""
-        x = file_input(pixels, self._spec)
-        dtype = self._input["dtype"]
-        if dtype == np.float32:
-            return x
-        scale, zero = self._input["quantization"]
-        limits = np.iinfo(dtype)
-        return np.clip(np.round(x / scale) + zero, limits.min, limits.max).astype(dtype)
+        return quantized(file_input(pixels, self._spec), self._input)
 
     def raw(self, pixels: NDArray[np.uint8]) -> NDArray:
         """The file's output as it is, `[1, num_classes]`."""
@@ -57,10 +78,8 @@ class FileRunner:
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         output = self.raw(pixels)[0]
-        if output.dtype == np.float32:
-            self.saturated = 0
-            return output
-        limits = np.iinfo(output.dtype)
-        self.saturated = int(np.sum((output == limits.min) | (output == limits.max)))
-        scale, zero = self._output["quantization"]
-        return ((output.astype(np.float32) - zero) * scale).astype(np.float32)
+        self.saturated = 0
+        if output.dtype != np.float32:
+            limits = np.iinfo(output.dtype)
+            self.saturated = int(np.sum((output == limits.min) | (output == limits.max)))
+        return dequantized(output, self._output)

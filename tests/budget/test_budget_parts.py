@@ -56,6 +56,18 @@ def test_bytes_are_those_of_the_block(name: str, precision: str) -> None:
             assert options[0].bytes - option.bytes == dense - smaller
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_every_signature_keeps_bytes_of_its_own(precision: str) -> None:
+    """Weights are shared; what stays in the arena is not."""
+    edge = edge_vit()
+    plan, costs = plan_of(edge, precision), Costs(tuple(free(edge)), {})
+    one, three = (parts_of(edge, plan, costs, 4, signatures) for signatures in (1, 3))
+    for index, block in enumerate(edge.blocks):
+        _, kept = block_bytes(block, block.shape, f"blocks.{index}", plan)
+        dense = [sum(parts[2 * index + part][0].bytes for part in (0, 1)) for parts in (one, three)]
+        assert dense[1] - dense[0] == 2 * kept
+
+
 @pytest.mark.parametrize("name", [PLAIN, GATED])
 def test_the_first_option_is_the_dense_one(name: str) -> None:
     edge = edge_vit(name)

@@ -37,6 +37,7 @@ from edgeflex_tflite.targets.benchmark_model import BenchmarkToolError
 from edgeflex_tflite.targets.benchmark_result import message_class
 from edgeflex_tflite.targets.measurement import Latency, Measurement, NotMeasured, OpTime
 from tests.targets.phone import DF, SERIAL, USUAL, FakePhone, phone
+from tests.targets.signatures import write_two_signatures
 from tests.tiny import Tiny
 
 __all__ = ["phone"]  # the fixture
@@ -164,6 +165,11 @@ def test_what_the_tool_is_asked_for(phone: FakePhone, tool: Tool, model: Path, o
         "--print_postinvoke_state=true",
         f"--result_file_path={folder}/result.pb",
     ]
+
+
+def test_the_tool_is_told_which_of_several_signatures(tool: Tool, tmp_path: Path) -> None:
+    measure(write_two_signatures(tmp_path), tool.replay("new_xnnpack"))
+    assert "--signature_to_run_for=first" in tool.arguments
 
 
 def test_two_runs_never_share_a_folder(tool: Tool, model: Path) -> None:

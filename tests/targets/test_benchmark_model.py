@@ -64,6 +64,7 @@ def test_command_line_of_every_flag() -> None:
         True,
         True,
         "/r",
+        "batch_4",
     )
     assert config.arguments() == [
         "--graph=/m", "--num_threads=1", "--use_xnnpack=true", "--use_gpu=true", "--gpu_precision_loss_allowed=false",
@@ -72,7 +73,7 @@ def test_command_line_of_every_flag() -> None:
         "--min_secs=1.5", "--max_secs=99", "--enable_op_profiling=true", "--op_profiling_output_mode=csv",
         "--max_profiling_buffer_entries=99",
         "--print_preinvoke_state=true", "--print_postinvoke_state=true", "--report_peak_memory_footprint=true",
-        "--result_file_path=/r",
+        "--result_file_path=/r", "--signature_to_run_for=batch_4",
     ]  # fmt: skip
 
 

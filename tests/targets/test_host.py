@@ -16,12 +16,13 @@ import pytest
 from edgeflex_tflite.artifacts import NotMeasured
 from edgeflex_tflite.errors import UserError
 from edgeflex_tflite.memory import plan_arena
-from edgeflex_tflite.targets import coral, host
+from edgeflex_tflite.targets import coral, host, runtimes
 from edgeflex_tflite.targets.apart import Apart
 from edgeflex_tflite.targets.config import Protocol, RuntimeConfig
 from edgeflex_tflite.targets.measurement import Latency, Measurement, Memory
 from edgeflex_tflite.targets.process_memory import heap_bytes, reset_peak, resident
 from edgeflex_tflite.targets.runtimes import example, runtime_name
+from tests.targets.signatures import write_two_signatures
 from tests.tiny import Tiny
 
 BRIEF = Protocol(warmup_runs=1, min_runs=6, min_secs=0, rounds=2)
@@ -65,6 +66,34 @@ def measured(path: Path, config: RuntimeConfig = RuntimeConfig(), how: Protocol 
 def of(figure: int | NotMeasured) -> int:
     assert isinstance(figure, int), figure
     return figure
+
+
+@pytest.fixture(scope="module")
+def two_signatures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_two_signatures(tmp_path_factory.mktemp("signatures"))
+
+
+def test_each_signature_is_run_by_itself(two_signatures: Path) -> None:
+    cases = host.signature_cases([str(two_signatures)], PLAIN, ["first", "second"])
+    first, second = host.measure(cases, BRIEF).measurements
+    assert [first.variant, second.variant] == ["first", "second"]
+    plans = [plan_arena(two_signatures, graph=graph).total_bytes for graph in (0, 1)]
+    assert [of(each.memory.arena_bytes) for each in (first, second)] == plans
+
+
+def test_a_signature_through_compiled_model(two_signatures: Path) -> None:
+    config = RuntimeConfig(api="compiled_model", signature="second")
+    loaded = runtimes.load(two_signatures, config)
+    loaded.set_inputs(0)
+    loaded.invoke()
+    assert loaded._outputs[0].read(4000, np.float32).shape == (4000,)  # type: ignore[attr-defined]
+
+
+def test_a_signature_that_the_file_has_not(two_signatures: Path, small: Path) -> None:
+    for path, known in ((two_signatures, "first, second"), (small, "none")):
+        cases = host.signature_cases([str(path)], RuntimeConfig(), ["batch_4"])
+        with pytest.raises(UserError, match=f"has no signature 'batch_4': its signatures are {known}"):
+            host.check(cases, BRIEF)
 
 
 def test_the_measured_arena_without_delegate_is_the_planned_one(quantized_vit: Callable[[str], Path]) -> None:

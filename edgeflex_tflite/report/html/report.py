@@ -20,6 +20,7 @@ from edgeflex_tflite.report.html.cost import latency_plot, memory_plot, placemen
 from edgeflex_tflite.report.html.method import errors_plot, precision_map, sensitivity_map, shapes_plot
 from edgeflex_tflite.report.html.page import render
 from edgeflex_tflite.report.npu import figures_table, on_cpu_table, verdict_text
+from edgeflex_tflite.report.signatures import signatures_table, signatures_text
 from edgeflex_tflite.report.summary import reached
 from edgeflex_tflite.report.warnings import warnings
 from edgeflex_tflite.targets.measurement import Latency
@@ -44,6 +45,10 @@ def report_html(found: Findings) -> str:
         latency=None if found.benchmark is None else _latency(found.benchmark),
         not_benchmarked=sentences.NOT_BENCHMARKED,
         placement=_placement(found),
+        signatures={
+            "text": signatures_text(found.metrics),
+            "table": signatures_table(found.metrics, found.analysis.sha256, found.benchmark),
+        },
         npu=None if found.npu is None else _npu(found.npu),
         method=_method(found),
         sensitivity=_sensitivity(found),
@@ -94,7 +99,7 @@ def _worse(found: Findings) -> dict[str, Any]:
 
 
 def _memory(found: Findings) -> dict[str, Any]:
-    graph = found.analysis.main
+    graph = max(found.analysis.graphs, key=lambda each: each.arena.total_bytes)
     table, reasons = footprint_table(footprints(found.metrics, found.analysis.sha256, found.benchmark))
     return {
         "plot": memory_plot(found.metrics),
