@@ -48,7 +48,8 @@ def check_budget_possible(run: Design) -> None:
 def least_bytes(run: Design) -> int:
     """The smallest budget that the recipe's levers can reach."""
     levers = levers_of(run.recipe, run.precisions)
-    blocks = tuple(nothing_measured(block, levers, run.recipe.width_multiple) for block in run.dense.blocks)
+    multiple = run.recipe.width_multiple
+    blocks = tuple(nothing_measured(block, index, levers, multiple) for index, block in enumerate(run.dense.blocks))
     costs = Costs(blocks, dict.fromkeys(_halves(run), 0.0)).of(levers)
     parts = _parts(run, costs)
     can_save = sum(options[0].bytes - min(option.bytes for option in options) for options in parts)
@@ -150,8 +151,10 @@ def _saved(run: Design, shapes: Sequence[int | BlockShape], dtypes: dict[str, Dt
     lowered = run.precisions.lowered(dtypes)
     weights = arena = 0
     for index, (block, shape) in enumerate(zip(run.dense.blocks, shapes, strict=True)):
-        before = block_bytes(block, block.shape, f"blocks.{index}", run.precisions)
-        after = block_bytes(block, shape, f"blocks.{index}", lowered)
+        before, after = (
+            block_bytes(block, each, f"blocks.{index}", plan, rewrites=run.dense.rewrites)
+            for each, plan in ((block.shape, run.precisions), (shape, lowered))
+        )
         weights, arena = weights + before[0] - after[0], arena + before[1] - after[1]
     for site in dtypes:
         if not site.startswith("blocks."):

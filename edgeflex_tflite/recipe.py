@@ -32,7 +32,7 @@ CHOICES = {
     "input_range": ("0-255", "0-1", "normalized"),
 }
 FLOAT_WEIGHTS = ("fp32", "fp16")
-LEVERS = ("mlp", "heads", "qk", "v", "int4", "fp16")
+LEVERS = ("mlp", "heads", "qk", "v", "branches", "int4", "fp16")
 SCORES_WITH_LABELS = ("taylor", "hessian")
 POSITIVE = (
     "memory_budget_mb",
@@ -82,8 +82,9 @@ class Recipe:
         read_weight: as how many tokens each token that the head reads (the class token) counts in the closed forms of
             pruning; more than 1 needs many calibration images, or views of them.
         levers: what a memory budget may change, with commas between: `mlp` (fewer neurons), `heads`, `qk` and `v`
-            (fewer channels of each head's queries and keys, or values), `int4` (INT8 linears), `fp16` (FP16 sites to
-            INT8).
+            (fewer channels of each head's queries and keys, or values), `branches` (no attention, or no MLP, in a
+            block: judged on `probe_samples` images and fitted to the others), `int4` (INT8 linears), `fp16` (FP16 sites
+            to INT8).
         rounding: of integer weights: `gptq` (the weights not yet rounded make up for each that was) or `nearest`.
         awq: search activation-aware scales for INT8 linears.
         fp16_sites, fp32_sites: regular expressions over site names; what they find is kept in that precision.
@@ -152,6 +153,7 @@ class Recipe:
             raise UserError(
                 "memory_budget_mb and prune_ratio contradict each other: give the budget or the ratio, not both"
             )
+        _check_branches(self)
         _check_target(self)
         _check_merging(self)
         _check_batches(self)
@@ -313,6 +315,14 @@ def _check_ranges(recipe: Recipe) -> None:
     if recipe.max_accuracy_drop is not None and not 0 <= recipe.max_accuracy_drop <= 100:
         raise UserError(
             f"max_accuracy_drop is {recipe.max_accuracy_drop}: give percentage points, 0 or more, up to 100"
+        )
+
+
+def _check_branches(recipe: Recipe) -> None:
+    if "branches" in recipe.lever_list and recipe.probe_samples >= recipe.calibration_samples:
+        raise UserError(
+            "levers has 'branches', which are judged on probe_samples images and fitted to the others: give more than "
+            f"{recipe.probe_samples} calibration_samples, or fewer probe_samples than {recipe.calibration_samples}"
         )
 
 

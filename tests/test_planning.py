@@ -19,7 +19,7 @@ from edgeflex_tflite.models.sites import compute_sites, weight_sites
 from edgeflex_tflite.models.translate import to_edge_form
 from edgeflex_tflite.planning import check_budget_holds, check_budget_possible, levers_of, plan_pruning
 from edgeflex_tflite.quantize.plan import plan_precision
-from edgeflex_tflite.recipe import CHOICES, MEGABYTE, Recipe
+from edgeflex_tflite.recipe import CHOICES, LEVERS, MEGABYTE, Recipe
 from edgeflex_tflite.report.console import Console
 from edgeflex_tflite.run import Run
 from tests.conftest import random_vit
@@ -190,6 +190,21 @@ def test_one_lever_alone(levers: str, changed: str) -> None:
     assert bool(plan.dtypes) is (levers == "int4")
 
 
+@pytest.mark.parametrize("precision", ["mixed", "fp32", "int8_static"])
+def test_whole_attentions_and_mlps_are_dropped_where_nothing_else_may_be_done(precision: str) -> None:
+    run = with_budget(0.6, precision=precision, levers="branches")
+    plan = plan_pruning(run)
+    assert sum(plan.dropped) > 0 and not plan.dtypes
+    assert plan.predicted_bytes == bytes_of(run, plan) <= run.recipe.memory_budget_bytes  # type: ignore[operator]
+    assert set(plan.widths) <= {0, 384}
+    assert plan.cuts[0].shape is None, "the first attention has no linear before it"
+
+
+def test_nothing_is_dropped_that_the_budget_does_not_need() -> None:
+    assert plan_pruning(with_budget(1.0, levers="branches")).dropped == (0, 0)
+    assert plan_pruning(with_budget(0.9, levers=",".join(LEVERS))).dropped == (0, 0)
+
+
 def test_sites_outside_of_blocks_become_int8() -> None:
     run = with_budget(0.99, levers="fp16")
     plan = plan_pruning(run)
@@ -210,7 +225,7 @@ POSSIBLE = [
     {"precision": precision, "allocation": allocation}
     for precision in CHOICES["precision"]
     for allocation in CHOICES["allocation"]
-] + [{"levers": levers} for levers in ("mlp", "heads,v", "int4,fp16")]
+] + [{"levers": levers} for levers in ("mlp", "heads,v", "int4,fp16", "branches", ",".join(LEVERS))]
 
 
 @pytest.mark.parametrize("options", POSSIBLE)

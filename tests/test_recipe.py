@@ -62,6 +62,11 @@ OTHERS = st.fixed_dictionaries(
         "awq_tokens": COUNT,
         "seed": st.integers(0, LARGEST - 1),
     },
+).filter(
+    lambda found: (
+        "branches" not in found.get("levers", "")
+        or found.get("probe_samples", 64) < found.get("calibration_samples", 128)
+    )
 )
 
 
@@ -172,6 +177,16 @@ WRONG_TYPES = [
 ]
 
 
+@pytest.mark.parametrize(("probe", "fits"), [(31, True), (32, False)])
+def test_branches_need_other_images_than_the_probe_has(probe: int, fits: bool) -> None:
+    values = {"levers": "mlp,branches", "calibration_samples": 32, "probe_samples": probe}
+    if fits:
+        assert from_dict(values).lever_list == ("mlp", "branches")
+        return
+    with pytest.raises(UserError, match="give more than 32 calibration_samples, or fewer probe_samples than 32"):
+        from_dict(values)
+
+
 @pytest.mark.parametrize(("name", "value", "kinds"), WRONG_TYPES)
 def test_wrong_type(name: str, value: Any, kinds: str) -> None:
     with pytest.raises(UserError) as refusal:
@@ -185,7 +200,7 @@ BAD_VALUES = [
         "int4",
         "precision is 'int4': choose one of mixed, fp32, fp16, int8_dynamic, int4_dynamic, int8_static, int8_full",
     ),
-    ("levers", "mlp,int5", "levers has 'int5': give some of mlp,heads,qk,v,int4,fp16"),
+    ("levers", "mlp,int5", "levers has 'int5': give some of mlp,heads,qk,v,branches,int4,fp16"),
     ("levers", "", "levers has ''"),
     ("skip_rewrites", "shift,gelu", "skip_rewrites has 'gelu': give some of shift,centre,last_block,scale,"),
     ("rounding", "awq", "choose one of gptq, nearest"),

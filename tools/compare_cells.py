@@ -30,7 +30,7 @@ from edgeflex_tflite.data import CalibrationSet, Data, EvaluationSet, Preprocess
 from edgeflex_tflite.errors import UserError, VerificationError
 from edgeflex_tflite.lower.predict import memory_cost
 from edgeflex_tflite.planning import check_budget_possible, measure, plan_pruning
-from edgeflex_tflite.recipe import LEVERS, Recipe
+from edgeflex_tflite.recipe import Recipe
 from edgeflex_tflite.report.console import Console
 from edgeflex_tflite.run import Design, Run, design_file
 from edgeflex_tflite.store import StageStore
@@ -120,7 +120,7 @@ class Bench:
         path = self.folder / f"costs-{hashlib.sha256(made.encode()).hexdigest()[:16]}"
         if not path.exists():
             with pipeline.deterministic(cell.draw, self.threads):
-                costs = measure(self.run(cell.pruned), LEVERS)
+                costs = measure(self.run(cell.pruned), Recipe().lever_list)
             unfinished = path.with_name(f"{path.name}.{os.getpid()}")
             torch.save(costs, unfinished)
             unfinished.replace(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 
 
@@ -55,6 +55,14 @@ class PrecisionPlan:
         """With some sites in another precision, because the budget asks for it."""
         changed = {site: SitePrecision(dtype, "chosen for the budget") for site, dtype in dtypes.items()}
         return dataclasses.replace(self, weights=self.weights | changed)
+
+    def of(self, sites: Collection[str]) -> PrecisionPlan:
+        """That of a model which has these sites alone."""
+        weights, compute = (
+            {site: found for site, found in precisions.items() if site in sites}
+            for precisions in (self.weights, self.compute)
+        )
+        return dataclasses.replace(self, weights=weights, compute=compute)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,8 +12,8 @@ class BlockShape:
     """The sizes of a block that pruning may change.
 
     Attributes:
-        width: hidden neurons of the MLP.
-        num_heads: heads of the attention.
+        width: hidden neurons of the MLP; 0 where it was dropped.
+        num_heads: heads of the attention; it and the next two are 0 where that was dropped.
         key_dim: channels of one head's queries and keys.
         value_dim: channels of one head's values.
     """
@@ -22,6 +22,10 @@ class BlockShape:
     num_heads: int
     key_dim: int
     value_dim: int
+
+    def has(self, path: str) -> bool:
+        """Whether a block of this shape has the module at a path: a branch that was dropped leaves none."""
+        return bool(self.num_heads if path.startswith(("norm1", "attn")) else self.width)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +95,17 @@ class PrunePlan:
     @property
     def widths(self) -> tuple[int, ...]:
         return tuple(cut.width for cut in self.cuts)
+
+    @property
+    def shapes(self) -> tuple[int | BlockShape, ...]:
+        """Of the blocks; a number is the width of an MLP beside an attention that is not cut."""
+        return tuple(cut.shape or cut.width for cut in self.cuts)
+
+    @property
+    def dropped(self) -> tuple[int, int]:
+        """Attentions, and MLPs, that are dropped as a whole."""
+        attentions = [cut for cut in self.cuts if cut.shape is not None and not cut.shape.num_heads]
+        return len(attentions), self.widths.count(0)
 
     @property
     def predicted_bytes(self) -> int:

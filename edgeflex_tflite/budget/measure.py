@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from edgeflex_tflite.artifacts import Sensitivity
 from edgeflex_tflite.budget.curves import BlockCurve, divergence_curve, relative
+from edgeflex_tflite.budget.dropped import droppable, dropped_costs
 from edgeflex_tflite.budget.int4 import INT4_GROUPS, int4_costs, present
 from edgeflex_tflite.budget.probe import Probe, Rest, with_attention, with_mlp
 from edgeflex_tflite.models.edge import Block, EdgeViT
@@ -62,11 +63,13 @@ class BlockCosts:
         mlp: for every number of neurons cut; None where they are not to be.
         sizes: `{name in BlockShape: {size: divergence}}` of the attention, dense sizes left out.
         int4: `{linears of the block: divergence}` when they are stored in INT4.
+        dropped: `{attn or mlp: divergence}` when it is dropped, and the linear before takes over.
     """
 
     mlp: BlockCurve | None
     sizes: dict[str, dict[int, float]]
     int4: dict[tuple[str, ...], float]
+    dropped: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +96,7 @@ class Costs:
                     cost.mlp if "mlp" in levers else None,
                     {name: found for name, found in cost.sizes.items() if names[name] in levers},
                     cost.int4 if "int4" in levers else {},
+                    cost.dropped if "branches" in levers else {},
                 )
                 for cost in self.blocks
             ),
@@ -117,18 +121,23 @@ def measure_blocks(
         levers: what may be done, some of `recipe.LEVERS`.
         from_loss: scores that need labels, of each block, or None.
 
-    Memory: for each thread, one block's second moments, `float64 [p, p]`, and its tokens, beside the model.
+    Memory: for each thread, one block's second moments, `float64 [p, p]`, its tokens and those of the block before,
+    beside the model.
     """
     expected = logits_from(model, 0, subset(tokens, recipe.probe_samples))
 
-    def costs(index: int, entering: Tokens) -> tuple[BlockCosts, list[Sensitivity]]:
+    def costs(index: int, entering: Tokens, before: Tokens) -> tuple[BlockCosts, list[Sensitivity]]:
         rest = Rest(model, index, subset(entering, recipe.probe_samples), Probe(expected))
-        return _block_costs(model.blocks[index], entering, recipe, levers, from_loss[index], rest), rest.probe.found
+        found = _block_costs(model.blocks[index], entering, recipe, levers, from_loss[index], rest)
+        if "branches" in levers:
+            found = dataclasses.replace(found, dropped=dropped_costs(entering, before, rest))
+        return found, rest.probe.found
 
-    def entering(tokens: Tokens) -> Iterator[tuple[int, Tokens]]:
+    def entering(tokens: Tokens) -> Iterator[tuple[int, Tokens, Tokens]]:
+        before = tokens
         for index, block in enumerate(model.blocks):
-            yield index, tokens
-            tokens = advance(block, tokens)
+            yield index, tokens, before
+            before, tokens = tokens, advance(block, tokens)
 
     measured = each(lambda turn: costs(*turn), entering(tokens))
     found = list(progress(measured, "measure blocks", len(model.blocks)))
@@ -254,8 +263,8 @@ def measure_int8(model: EdgeViT, batches: Iterable[Tensor], sites: Iterable[str]
     return probe.found
 
 
-def nothing_measured(block: Block, levers: Collection[str], multiple: int) -> BlockCosts:
-    """What may be done to a block, at no cost: for what is the least that it can be made to take."""
+def nothing_measured(block: Block, index: int, levers: Collection[str], multiple: int) -> BlockCosts:
+    """What may be done to block number `index`, at no cost: for what is the least that it can be made to take."""
     sizes = {
         "key_dim": _smaller(block.attn.key_dim, multiple) if "qk" in levers and can_truncate(block.attn) else [],
         "value_dim": _smaller(block.attn.value_dim, multiple) if "v" in levers else [],
@@ -266,4 +275,5 @@ def nothing_measured(block: Block, levers: Collection[str], multiple: int) -> Bl
         BlockCurve(block.mlp.width, free, free) if "mlp" in levers else None,
         {name: dict.fromkeys(found, 0.0) for name, found in sizes.items()},
         {present(block, group): 0.0 for group in INT4_GROUPS} if "int4" in levers else {},
+        dict.fromkeys(droppable(index), 0.0) if "branches" in levers else {},
     )

@@ -19,12 +19,16 @@ from edgeflex_tflite.models.sites import weight_sites
 ATTENTION = tuple(path for group in INT4_GROUPS for path in group if path.startswith("attn."))
 MLP = tuple(path for group in INT4_GROUPS for path in group if path.startswith("mlp."))
 SIZES = ("num_heads", "key_dim", "value_dim")
+DROPPED = {"attn": dict.fromkeys(SIZES, 0), "mlp": {"width": 0}}
+"""Sizes of a block without its attention, or its MLP."""
 
 
 def parts_of(
     model: EdgeViT, plan: PrecisionPlan, costs: Costs, multiple: int, signatures: int = 1
 ) -> list[list[Option]]:
     """Every part's options; the first of each is the dense one in the planned precisions.
+
+    Bytes are those of linears; a norm that goes with a dropped branch saves some more.
 
     Args:
         model: dense.
@@ -41,8 +45,8 @@ def parts_of(
         option = _Sizer(channels, prefix, paths, plan.activations == "dynamic", signatures)
         mlp = [({"width": width}, loss) for width, loss in _widths(shape.width, cost, multiple)]
         attention = list(_attentions(shape, cost))
-        parts.append(option.options(MLP, shape, mlp, cost))
-        parts.append(option.options(ATTENTION, shape, attention, cost))
+        parts.append([*option.options(MLP, shape, mlp, cost), *_dropped("mlp", cost)])
+        parts.append([*option.options(ATTENTION, shape, attention, cost), *_dropped("attn", cost)])
     for site, divergence in costs.int8.items():
         weight = weight_sites(model)[site].weight
         assert isinstance(weight, nn.Parameter)
@@ -114,6 +118,10 @@ def _attentions(shape: BlockShape, cost: BlockCosts) -> Iterator[tuple[dict[str,
     for steps in itertools.product(*ladders):
         changes = {name: size for name, (size, _) in zip(SIZES, steps, strict=True) if size != getattr(shape, name)}
         yield changes, sum(loss for _, loss in steps)
+
+
+def _dropped(branch: str, cost: BlockCosts) -> list[Option]:
+    return [Option(0, cost.dropped[branch], DROPPED[branch])] if branch in cost.dropped else []
 
 
 def _has(block: nn.Module, path: str) -> bool:

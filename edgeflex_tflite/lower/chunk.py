@@ -18,7 +18,10 @@ from edgeflex_tflite.prune.cut import rows
 
 
 class ChunkedBlock(Block):
-    """A block whose attention and MLP are several smaller ones, `attn_chunk0`, `mlp_chunk0`, and so on."""
+    """A block whose attention and MLP are several smaller ones, `attn_chunk0`, `mlp_chunk0`, and so on.
+
+    A dropped one is in no pieces.
+    """
 
     def __init__(self, block: Block, chunks: Chunks) -> None:
         nn.Module.__init__(self)
@@ -58,6 +61,8 @@ def chunked(model: EdgeViT, chunks: Chunks) -> EdgeViT:
 def split_mlp(mlp: Mlp, count: int) -> list[Mlp]:
     """MLPs over consecutive neurons, as equal as they can be, whose outputs add up to the MLP's."""
     pieces: list[Mlp] = []
+    if not mlp.width:
+        return pieces
     for kept in torch.arange(mlp.width).tensor_split(min(count, mlp.width)):
         gate = None if mlp.gate is None else rows(mlp.gate, kept)
         pieces.append(Mlp(rows(mlp.fc1, kept), mlp.act, _columns(mlp.fc2, kept, not pieces), gate))
@@ -66,8 +71,10 @@ def split_mlp(mlp: Mlp, count: int) -> list[Mlp]:
 
 def split_attention(attn: Attention, count: int) -> list[Attention]:
     """Attentions over consecutive heads, as equal as they can be, whose outputs add up to the attention's."""
-    assert isinstance(attn.q, nn.Linear)
     pieces: list[Attention] = []
+    if not attn.num_heads:
+        return pieces
+    assert isinstance(attn.q, nn.Linear)
     for heads in torch.arange(attn.num_heads).tensor_split(min(count, attn.num_heads)):
         keys, values = _channels(heads, attn.key_dim), _channels(heads, attn.value_dim)
         q, k, v = rows(attn.q, keys), rows(attn.k, keys), rows(attn.v, values)

@@ -94,13 +94,16 @@ class MergingBlock(Block):
     """A block whose tokens have sizes, and that merges some behind its attention."""
 
     def __init__(self, block: Block, merge: Merge | None) -> None:
-        super().__init__(block.norm1, MergingAttention(block.attn), block.norm2, block.mlp)
+        attn = MergingAttention(block.attn) if block.attn.num_heads else block.attn
+        super().__init__(block.norm1, attn, block.norm2, block.mlp)
         self.merge = merge
 
     def forward(  # type: ignore[override]
         self, x: Tensor, reads: slice = ALL_TOKENS, size: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """Tokens and their sizes -> fewer tokens and their sizes."""
+        if not self.attn.num_heads:
+            return super().forward(x, reads), size
         normed = self.norm1(x)
         queries = normed
         if reads != ALL_TOKENS:
@@ -144,10 +147,14 @@ def merging(model: EdgeViT, count: int) -> EdgeViT:
 
 
 def tokens_entering(model: EdgeViT, count: int) -> list[int]:
-    """Tokens that each block reads where each block but the last merges `count` pairs, as far as pairs are left."""
+    """Tokens that each block reads where each block but the last merges `count` pairs, as far as pairs are left.
+
+    A block whose attention was dropped has no keys to tell pairs by, and hands on what it reads.
+    """
     tokens = [model.num_tokens]
-    for _ in model.blocks[1:]:
-        tokens.append(tokens[-1] - min(count, (tokens[-1] - model.prefix.shape[0]) // 2))
+    for block in model.blocks[:-1]:
+        pairs = (tokens[-1] - model.prefix.shape[0]) // 2 if block.attn.num_heads else 0
+        tokens.append(tokens[-1] - min(count, pairs))
     return tokens
 
 

@@ -145,8 +145,10 @@ def block_bytes(
     """
     weights = kept = 0
     in_linears = {target.source for target in scale_targets(block)} if SCALE in rewrites else set()
-    pieces = linear_pieces(block.attn.proj.out_features, whole_shape(block, shape), chunks)
-    for name, module in block.named_modules():
+    shape = whole_shape(block, shape)
+    pieces = linear_pieces(block.attn.proj.out_features, shape, chunks)
+    left = [(name, module) for name, module in block.named_modules() if shape.has(name)]
+    for name, module in left:
         if isinstance(module, nn.Linear):
             dtype = Dtype.FP32 if plan is None else plan.weights[f"{prefix}.{name}"].dtype
             for size in pieces[name]:
@@ -188,7 +190,7 @@ def linear_pieces(channels: int, shape: BlockShape, chunks: Chunks) -> dict[str,
         unit, count = shape.width, chunks.mlp
         if name.startswith("attn."):
             unit, count = shape.num_heads, chunks.attention
-        parts = [len(part) for part in np.array_split(np.arange(unit), min(count, unit))]
+        parts = [len(part) for part in np.array_split(np.arange(unit), min(count, unit))] if unit else []
         if name in ADDED_UP:
             pieces[name] = [(inside // unit * part, out) for part in parts]
         else:

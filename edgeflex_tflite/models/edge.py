@@ -119,6 +119,16 @@ class Attention(nn.Module):
         return self.proj(self.context(queries, tokens))
 
 
+class NoAttention(Attention):
+    """In the place of an attention that was dropped: it has no heads, and no block asks it."""
+
+    key_dim = value_dim = 0
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.num_heads = 0
+
+
 class Mlp(nn.Module):
     """`fc2(act(fc1(x)))`, or with a gate `fc2(act(gate(x)) * fc1(x))` (SwiGLU)."""
 
@@ -143,8 +153,18 @@ class Mlp(nn.Module):
         return self.fc2(self.hidden(x))
 
 
+class NoMlp(Mlp):
+    """In the place of an MLP that was dropped: it has no neurons, and no block asks it."""
+
+    width = 0
+    gate = None
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+
+
 class Block(nn.Module):
-    """Pre-norm block: `x + attn(norm1(x))`, then `x + mlp(norm2(x))`."""
+    """Pre-norm block: `x + attn(norm1(x))`, then `x + mlp(norm2(x))`; a branch that was dropped adds nothing."""
 
     def __init__(self, norm1: nn.Module, attn: Attention, norm2: nn.Module, mlp: Mlp) -> None:
         super().__init__()
@@ -156,6 +176,8 @@ class Block(nn.Module):
 
     def after_attention(self, x: Tensor, reads: slice = ALL_TOKENS) -> Tensor:
         """The residual stream between attention and MLP, for the tokens in `reads` alone."""
+        if not self.attn.num_heads:
+            return x if reads == ALL_TOKENS else x[..., reads, :]
         normed = self.norm1(x)
         if reads == ALL_TOKENS:
             return x + self.attn(normed, normed)
@@ -163,7 +185,7 @@ class Block(nn.Module):
 
     def after_mlp(self, x: Tensor) -> Tensor:
         """The residual stream after the MLP, given the one before it."""
-        return x + self.mlp(self.norm2(x))
+        return x + self.mlp(self.norm2(x)) if self.mlp.width else x
 
     def forward(self, x: Tensor, reads: slice = ALL_TOKENS) -> Tensor:
         return self.after_mlp(self.after_attention(x, reads))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 import torch
@@ -21,8 +21,8 @@ def embed(model: EdgeViT, batches: Iterable[Tensor]) -> Tokens:
         return list(each(model.embed, batches))
 
 
-def advance(block: Block, tokens: Tokens) -> Tokens:
-    """Residual stream after `block`; every token is computed, whatever the head reads."""
+def advance(block: Callable[[Tensor], Tensor], tokens: Tokens) -> Tokens:
+    """Residual stream after `block`, or a part of one; every token is computed, whatever the head reads."""
     with torch.inference_mode():
         return list(each(block, tokens))
 
@@ -64,6 +64,15 @@ def subset(tokens: Tokens, images: int) -> Tokens:
             break
         kept.append(x[:room])
     return kept
+
+
+def beyond(tokens: Tokens, images: int) -> Tokens:
+    """All but the first `images` images."""
+    left: Tokens = []
+    for x in tokens:
+        left += [x[images:]] if len(x) > images else []
+        images = max(0, images - len(x))
+    return left
 
 
 class Progress(Protocol):

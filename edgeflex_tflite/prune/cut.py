@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from edgeflex_tflite.artifacts import BlockShape
-from edgeflex_tflite.models.edge import Attention, Block, EdgeViT, Mlp
+from edgeflex_tflite.models.edge import Attention, Block, EdgeViT, Mlp, NoAttention, NoMlp
 from edgeflex_tflite.models.tensors import linear
 from edgeflex_tflite.prune.compensate import compensation
 from edgeflex_tflite.prune.statistics import HiddenMoments, Moments
@@ -66,7 +66,15 @@ def whole_shape(block: Block, shape: int | BlockShape) -> BlockShape:
 
 def resize_block(block: Block, shape: BlockShape) -> Block:
     """A block of the given shape with the first weights of each kind: the right sizes to load saved ones into."""
-    return Block(block.norm1, resize_attention(block.attn, shape), block.norm2, resize_mlp(block.mlp, shape.width))
+    left = without_dropped(block, shape)
+    return Block(left.norm1, resize_attention(left.attn, shape), left.norm2, resize_mlp(left.mlp, shape.width))
+
+
+def without_dropped(block: Block, shape: BlockShape) -> Block:
+    """The block without the branches that a shape has not, and without their norms; the others are as they are."""
+    norm1, attn = (block.norm1, block.attn) if shape.num_heads else (nn.Identity(), NoAttention())
+    norm2, mlp = (block.norm2, block.mlp) if shape.width else (nn.Identity(), NoMlp())
+    return Block(norm1, attn, norm2, mlp)
 
 
 def resize_mlp(mlp: Mlp, width: int) -> Mlp:

@@ -12,12 +12,12 @@ from edgeflex_tflite.models.tensors import twin
 from edgeflex_tflite.profiling.blocks import Progress, Tokens, no_progress
 from edgeflex_tflite.prune.attention import cut_contexts, cut_keys
 from edgeflex_tflite.prune.compensate import output_errors
-from edgeflex_tflite.prune.cut import cut_mlp
+from edgeflex_tflite.prune.cut import cut_mlp, whole_shape, without_dropped
 from edgeflex_tflite.prune.gradients import loss_scores
 from edgeflex_tflite.prune.score import keep_order
 from edgeflex_tflite.recipe import Recipe
 from edgeflex_tflite.recover.kept import KeptBlocks
-from edgeflex_tflite.recover.refit import refit_
+from edgeflex_tflite.recover.refit import correct_biases_, refit_
 from edgeflex_tflite.recover.walk import Stage, walk
 
 
@@ -32,24 +32,33 @@ def prune(
 ) -> tuple[EdgeViT, PrunePlan]:
     """Cut every block to its planned width, front to back, on the outputs of the already cut blocks.
 
-    With `recipe.refit`, every linear behind the first cut is also fitted to what the dense model answers. Scores that
-    need `labels` are those of the dense model. `kept` are blocks that a run before has cut.
+    With `recipe.refit`, every linear behind the first cut is also fitted to what the dense model answers. The linear
+    that writes last before a dropped branch is fitted to what both did; without `recipe.refit`, its bias takes over the
+    mean, unless `recipe.compensate` is `none`. Scores that need `labels` are those of the dense model. `kept` are
+    blocks that a run before has cut.
 
     Returns:
         A new model, and the plan with each block's measured errors filled in.
     """
-    smaller, kept = twin(model), kept or KeptBlocks(None, BlockCut)
+    pairs = zip(model.blocks, plan.shapes, strict=True)
+    smaller = twin(model.with_blocks(without_dropped(block, whole_shape(block, shape)) for block, shape in pairs))
+    kept = kept or KeptBlocks(None, BlockCut)
     cuts = list(plan.cuts)
-    begun = False
     from_loss = loss_scores(model, tokens, labels, recipe.prune_score)
 
+    def begun(stage: Stage) -> bool:
+        """Whether the stage has to make up for anything that was cut so far."""
+        blocks = smaller.blocks if stage.index is None else smaller.blocks[: stage.index + 1]
+        pairs = zip(blocks, model.blocks, strict=False)
+        return stage.before_dropped or any(block.shape != dense.shape for block, dense in pairs)
+
     def treat(stage: Stage) -> None:
-        nonlocal begun
-        if recipe.refit and begun:
+        if recipe.refit and begun(stage):
             refit_(stage)
+        elif stage.before_dropped and recipe.compensate != "none":
+            correct_biases_(stage)
         if stage.index is None:
             return
-        before = stage.block.shape
         cut, shape = cuts[stage.index], cuts[stage.index].shape
         if shape is not None and stage.paths == ("attn.q", "attn.k", "attn.v"):
             inputs = ((x, x) for x, _ in stage.batches())
@@ -58,15 +67,12 @@ def prune(
             stage.block.attn = cut_contexts(stage.block.attn, stage.regression.inputs, shape)
         elif cut.width < cut.dense_width and stage.paths == ("mlp.fc2",):
             cuts[stage.index] = _cut_mlp_(stage, cut, recipe, from_loss[stage.index])
-        begun = begun or stage.block.shape != before
 
     def restore(index: int) -> Block | None:
-        nonlocal begun
         found = kept.restore(index, smaller.blocks[index])
         if found is None:
             return None
         block, cuts[index] = found
-        begun = begun or block.shape != model.blocks[index].shape
         return block
 
     def finished(index: int) -> None:

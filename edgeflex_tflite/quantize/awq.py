@@ -58,7 +58,8 @@ def fold_targets(block: Block) -> tuple[FoldTarget, ...]:
     ]
     if block.mlp.gate is not None:
         targets.append(FoldTarget("mlp.fc1", ("mlp.fc2",)))
-    return tuple(target for target in targets if isinstance(block.get_submodule(target.source), (Norm, nn.Linear)))
+    left = [target for target in targets if block.shape.has(target.source)]
+    return tuple(target for target in left if isinstance(block.get_submodule(target.source), (Norm, nn.Linear)))
 
 
 def fold_(block: Block, target: FoldTarget, scale: Tensor) -> None:

@@ -2,7 +2,8 @@
 
 Every linear is shown what it reads behind all that was changed before it, and what the dense model has in its place:
 Q, K, V and fc1 are to answer what the dense ones answer, proj and fc2 whatever brings the residual stream back to the
-dense stream, the head the dense logits.
+dense stream, the head the dense logits. Where the next attention or MLP was dropped, the dense stream is the one behind
+it: the last linear that writes before it answers for it too.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Stage:
         paths: of the linears in the parent.
         piece: gives what they read, and what each of them should answer; may be called again, by several threads.
         count: number of batches.
+        before_dropped: the linear answers for a branch too that the dense model has and the compressed one has not.
         reads, read_weight: tokens that count more than once in the regression, and how often; None: all count alike.
     """
 
@@ -43,6 +45,7 @@ class Stage:
     paths: tuple[str, ...]
     piece: Piece
     count: int
+    before_dropped: bool = False
     reads: slice | None = None
     read_weight: int = 1
 
@@ -107,26 +110,24 @@ def walk(
             model.blocks[index] = before
             wanted, stream = advance(reference, wanted), advance(before, stream)
             continue
-        readers = ("mlp.fc1",) if block.mlp.gate is None else ("mlp.fc1", "mlp.gate")
         stage = partial(Stage, block, index, count=len(tokens), reads=model.reads, read_weight=read_weight)
         answered: dict[int, Tensor] = {}
-        projections = partial(_projections, reference, block, wanted, stream, answered)
-        treat(Stage(block, index, ("attn.q", "attn.k", "attn.v"), projections, len(tokens)))
-        half_wanted = _all(answered, reference.after_attention, wanted)
-        contexts = list(each(partial(_context, block), stream))
-        attended = block.attn
-        treat(stage(("attn.proj",), partial(_contexts, attended.proj, contexts, stream, half_wanted)))
-        if block.attn is attended:
-            pairs = zip(stream, contexts, strict=True)
-            half = list(each(lambda pair: pair[0] + attended.proj(pair[1]), pairs))  # noqa: B023
-        else:
-            half = list(each(block.after_attention, stream))
-        del contexts
+        if block.attn.num_heads:
+            projections = partial(_projections, reference, block, wanted, stream, answered)
+            treat(Stage(block, index, ("attn.q", "attn.k", "attn.v"), projections, len(tokens)))
+        wanted = _all(answered, reference.after_attention, wanted)
+        if block.attn.num_heads:
+            goal = _before_next(dense, model, 2 * index + 1, wanted)
+            stream = _through_attention(block, stream, goal, treat, partial(stage, before_dropped=goal is not wanted))
         answered = {}
-        treat(stage(readers, partial(_neurons, reference, block, half_wanted, half, answered)))
-        wanted = _all(answered, reference.after_mlp, half_wanted)
-        treat(stage(("mlp.fc2",), partial(_hidden, block, half, wanted)))
-        stream = list(each(block.after_mlp, half))
+        if block.mlp.width:
+            readers = ("mlp.fc1",) if block.mlp.gate is None else ("mlp.fc1", "mlp.gate")
+            treat(stage(readers, partial(_neurons, reference, block, wanted, stream, answered)))
+        wanted = _all(answered, reference.after_mlp, wanted)
+        if block.mlp.width:
+            goal = _before_next(dense, model, 2 * index + 2, wanted)
+            treat(stage(("mlp.fc2",), partial(_hidden, block, stream, goal), before_dropped=goal is not wanted))
+        stream = advance(block.after_mlp, stream)
         finished(index)
     treat(Stage(model, None, ("head",), partial(_features, dense, model, wanted, stream), len(tokens)))
 
@@ -134,6 +135,38 @@ def walk(
 def _all(answered: Mapping[int, Tensor], answer: Callable[[Tensor], Tensor], tokens: Tokens) -> Tokens:
     """What `answer` makes of every batch, where that has not been `answered` already."""
     return list(each(lambda index: answered[index] if index in answered else answer(tokens[index]), range(len(tokens))))
+
+
+def _through_attention(
+    block: Block, stream: Tokens, goal: Tokens, treat: Callable[[Stage], None], stage: Callable[..., Stage]
+) -> Tokens:
+    """The stream behind an attention whose proj is treated; what it reads is computed once."""
+    contexts = advance(lambda x: _context(block, x), stream)
+    attended = block.attn
+    treat(stage(("attn.proj",), partial(_contexts, attended.proj, contexts, stream, goal)))
+    if block.attn is not attended:
+        return advance(block.after_attention, stream)
+    return list(each(lambda pair: pair[0] + attended.proj(pair[1]), zip(stream, contexts, strict=True)))
+
+
+def _before_next(dense: EdgeViT, model: EdgeViT, behind: int, wanted: Tokens) -> Tokens:
+    """The dense stream where the model's next branch reads it; `wanted` itself where none was dropped before that.
+
+    Args:
+        behind: number of the branch that reads `wanted`: 2i is the attention of block i, 2i + 1 its MLP.
+    """
+    present, present_in_dense = _branches(model), _branches(dense)
+    while behind < len(present) and not present[behind]:
+        if present_in_dense[behind]:
+            reference = dense.blocks[behind // 2]
+            wanted = advance(reference.after_mlp if behind % 2 else reference.after_attention, wanted)
+        behind += 1
+    return wanted
+
+
+def _branches(model: EdgeViT) -> list[bool]:
+    """Whether the model has the attention, and the MLP, of each block."""
+    return [bool(size) for block in model.blocks for size in (block.attn.num_heads, block.mlp.width)]
 
 
 def _projections(

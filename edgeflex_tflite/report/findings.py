@@ -25,6 +25,7 @@ from edgeflex_tflite.artifacts import (
 from edgeflex_tflite.bundle.manifest import Origin
 from edgeflex_tflite.lower.merge import tokens_entering
 from edgeflex_tflite.npu.compile import NPU_FILE
+from edgeflex_tflite.prune.cut import with_widths
 from edgeflex_tflite.recipe import Recipe
 from edgeflex_tflite.report.pictures import Picture, pictures
 from edgeflex_tflite.targets.results import Results
@@ -94,6 +95,7 @@ def gather(
     """Read what the stages wrote into their folders, and the written file `model`."""
     metrics = files.read_json(verified / "metrics.json", Metrics)
     confusion = files.read_json(verified / "confusion.json", Confusion)
+    plan = files.read_json(pruned / "plan.json", PrunePlan)
     return Findings(
         model=origin.model or type(run.source).__name__,
         command=origin.command,
@@ -101,11 +103,11 @@ def gather(
         labels=run.labels,
         evaluated_on=run.data.evaluation.source.spec,
         shapes=tuple(block.shape for block in run.dense.blocks),
-        tokens=tuple(tokens_entering(run.dense, metrics.merging.count)),
+        tokens=tuple(tokens_entering(with_widths(run.dense, plan.shapes), metrics.merging.count)),
         metrics=metrics,
         confusion=confusion,
         profile=files.read_json(profiled / "profile.json", ActivationProfile),
-        plan=files.read_json(pruned / "plan.json", PrunePlan),
+        plan=plan,
         precisions=files.read_json(scaled / "precisions.json", PrecisionPlan),
         groups=files.read_json(scaled / "awq.json", tuple[AwqGroup, ...]),
         sites=files.read_json(scaled / "rounding.json", tuple[RoundedSite, ...]),

@@ -14,6 +14,7 @@ from edgeflex_tflite.artifacts import (
     RoundedSite,
     share_taken_off,
 )
+from edgeflex_tflite.models.sites import compute_sites, weight_sites
 from edgeflex_tflite.planning import levers_of, measure, plan_pruning
 from edgeflex_tflite.profiling.blocks import embed
 from edgeflex_tflite.profiling.profile import profile
@@ -52,7 +53,9 @@ def plan_step(run: Run, measured: Path | None, folder: Path) -> str:
     files.write_json(folder / "plan.json", plan)
     cut = 1 - sum(plan.widths) / sum(run.dense_widths)
     fewer_bits = f", {len(plan.dtypes)} sites in fewer bits" if plan.dtypes else ""
-    return f"{cut:.1%} of MLP neurons to cut{fewer_bits}, {plan.predicted_bytes / MEGABYTE:.2f} MB predicted"
+    attentions, mlps = plan.dropped
+    dropped = f", {attentions} attentions and {mlps} MLPs dropped" if attentions or mlps else ""
+    return f"{cut:.1%} of MLP neurons to cut{dropped}{fewer_bits}, {plan.predicted_bytes / MEGABYTE:.2f} MB predicted"
 
 
 def prune_step(run: Run, planned: Path, kept: Path, folder: Path) -> str:
@@ -74,6 +77,7 @@ def was_pruned(pruned: Path) -> bool:
 def quantize_step(run: Run, pruned: Path, kept: Path, folder: Path) -> str:
     model = serialize.read_model(pruned / "model.safetensors", run.dense)
     plan = run.precisions.lowered(files.read_json(pruned / "plan.json", PrunePlan).dtypes)
+    plan = plan.of(weight_sites(model) | compute_sites(model))
     dtypes = {site: precision.dtype for site, precision in plan.weights.items()}
     integer = [site for site, dtype in dtypes.items() if dtype.is_integer]
     groups: list[AwqGroup] = []

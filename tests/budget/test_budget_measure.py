@@ -34,6 +34,8 @@ from tests.conftest import random_vit
 GATED = "vit_giant_patch14_dinov2"
 PLAIN = "vit_tiny_patch16_224"
 NARROW = Recipe(width_multiple=4)
+HELD_OUT = NARROW.replace(probe_samples=6)
+"""Leaves images to fit what takes over from a dropped branch."""
 
 
 def edge_vit(name: str = PLAIN, **options: Any) -> EdgeViT:
@@ -184,44 +186,47 @@ def test_groups_of_int4_name_every_linear_of_a_block() -> None:
         assert list(cost.int4) == expected
 
 
-LEFT = {"mlp": "mlp", "heads": "num_heads", "qk": "key_dim", "v": "value_dim", "int4": "int4"}
+LEFT = {"mlp": "mlp", "heads": "num_heads", "qk": "key_dim", "v": "value_dim", "int4": "int4", "branches": "branches"}
 
 
 @pytest.mark.parametrize("left_out", LEFT)
 def test_a_lever_that_is_left_out_is_not_measured(left_out: str) -> None:
-    cost = measure(edge_vit(depth=1), tuple(lever for lever in LEFT if lever != left_out))[0]
+    cost = measure(edge_vit(depth=1), tuple(lever for lever in LEFT if lever != left_out), HELD_OUT)[0]
     found = {*cost.sizes} | ({"mlp"} if cost.mlp else set()) | ({"int4"} if cost.int4 else set())
+    found |= {"branches"} if cost.dropped else set()
     assert found == {*LEFT.values()} - {LEFT[left_out]}
 
 
 @pytest.mark.parametrize("levers", [LEVERS, ("qk",)])
 def test_keys_behind_a_norm_are_left_alone(levers: tuple[str, ...]) -> None:
     edge = edge_vit(qk_norm=True, depth=2)
-    assert not any("key_dim" in cost.sizes for cost in measure(edge, levers))
-    assert not any(nothing_measured(block, levers, 4).sizes.get("key_dim") for block in edge.blocks)
+    assert not any("key_dim" in cost.sizes for cost in measure(edge, levers, HELD_OUT))
+    assert not any(nothing_measured(block, 1, levers, 4).sizes.get("key_dim") for block in edge.blocks)
 
 
 @pytest.mark.parametrize("name", [PLAIN, GATED])
 def test_nothing_measured_has_the_options_of_what_is_measured(name: str) -> None:
     edge = edge_vit(name, depth=2)
-    for block, cost in zip(edge.blocks, measure(edge, LEVERS), strict=True):
-        free = nothing_measured(block, LEVERS, NARROW.width_multiple)
+    for index, (block, cost) in enumerate(zip(edge.blocks, measure(edge, LEVERS, HELD_OUT), strict=True)):
+        free = nothing_measured(block, index, LEVERS, NARROW.width_multiple)
         assert {key: list(sizes) for key, sizes in free.sizes.items()} == {k: list(v) for k, v in cost.sizes.items()}
         assert list(free.int4) == list(cost.int4)
+        assert {*free.dropped} == {*cost.dropped} == ({"attn", "mlp"} if index else {"mlp"})
         assert free.mlp is not None and cost.mlp is not None
         assert free.mlp.dense_width == cost.mlp.dense_width
-        values = [*free.int4.values(), *(loss for sizes in free.sizes.values() for loss in sizes.values())]
+        sizes = [loss for found in free.sizes.values() for loss in found.values()]
+        values = [*free.int4.values(), *free.dropped.values(), *sizes]
         assert not any(values) and not free.mlp.divergence.any()
 
 
 def test_sizes_are_multiples_below_the_dense_one() -> None:
-    free = nothing_measured(edge_vit(embed_dim=60, num_heads=3).blocks[0], LEVERS, 8)
+    free = nothing_measured(edge_vit(embed_dim=60, num_heads=3).blocks[0], 0, LEVERS, 8)
     assert {key: list(sizes) for key, sizes in free.sizes.items()} == {
         "key_dim": [16, 8],
         "value_dim": [16, 8],
         "num_heads": [2, 1],
     }
-    assert nothing_measured(edge_vit().blocks[0], LEVERS, 8).sizes["key_dim"] == {}
+    assert nothing_measured(edge_vit().blocks[0], 0, LEVERS, 8).sizes["key_dim"] == {}
 
 
 @pytest.mark.parametrize("dense", [1, 2, 3, 20, 1536])
@@ -260,7 +265,7 @@ def test_measuring_changes_nothing() -> None:
     before = copy.deepcopy(edge.state_dict())
     tokens = embed(edge, images())
     stream = [x.clone() for x in tokens]
-    measure_blocks(edge, tokens, NARROW, LEVERS, [None] * 2)
+    measure_blocks(edge, tokens, HELD_OUT, LEVERS, [None] * 2)
     assert all(torch.equal(value, before[key]) for key, value in edge.state_dict().items())
     assert all(torch.equal(x, y) for x, y in zip(tokens, stream, strict=True))
     assert [block.shape for block in edge.blocks] == [BlockShape(96, 3, 8, 8)] * 2

@@ -7,6 +7,7 @@ import itertools
 from typing import Any
 
 import pytest
+from torch import nn
 
 from edgeflex_tflite.artifacts import Dtype, PrecisionPlan
 from edgeflex_tflite.budget.allocate import Option
@@ -35,7 +36,11 @@ def plan_of(edge: EdgeViT, precision: str, **changes: Any) -> PrecisionPlan:
 
 
 def free(edge: EdgeViT, levers: tuple[str, ...] = LEVERS) -> list[BlockCosts]:
-    return [nothing_measured(block, levers, 4) for block in edge.blocks]
+    return [nothing_measured(block, index, levers, 4) for index, block in enumerate(edge.blocks)]
+
+
+def bytes_of_norm(norm: nn.Module) -> int:
+    return 4 * sum(parameter.numel() for parameter in norm.parameters())
 
 
 @pytest.mark.parametrize("name", [PLAIN, GATED])
@@ -53,7 +58,8 @@ def test_bytes_are_those_of_the_block(name: str, precision: str) -> None:
         for option in options[:: max(1, len(options) // 60)]:
             shape = dataclasses.replace(block.shape, **option.sizes)
             smaller = sum(block_bytes(block, shape, f"blocks.{index}", plan.lowered(option.dtypes)))
-            assert options[0].bytes - option.bytes == dense - smaller
+            norms = [block.norm1] * (not shape.num_heads) + [block.norm2] * (not shape.width)
+            assert options[0].bytes - option.bytes == dense - smaller - sum(map(bytes_of_norm, norms))
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -91,11 +97,12 @@ def test_parts_together_are_the_linears_of_the_model() -> None:
 
 def test_every_combination_is_offered_once() -> None:
     edge = edge_vit()
-    mlp, attention = parts_of(edge, plan_of(edge, "mixed"), Costs(tuple(free(edge)), {}), 4)[:2]
+    mlp, attention, _, second = parts_of(edge, plan_of(edge, "mixed"), Costs(tuple(free(edge)), {}), 4)
     found = [(*o.sizes.items(), *o.dtypes) for o in mlp]
-    assert len(mlp) == len({*found}) == 96 // 4 * 2**2
+    assert len(mlp) == len({*found}) == 96 // 4 * 2**2 + 1
     shapes = {(*o.sizes.items(), *o.dtypes) for o in attention}
     assert len(attention) == len(shapes) == 3 * 2 * 2 * 2**2
+    assert len(second) == len(attention) + 1, "the first attention has nothing before it that could take over"
 
 
 def test_divergences_add_up() -> None:
@@ -132,7 +139,7 @@ def test_linears_become_int4_together_with_those_that_read_the_same(name: str) -
 
 def test_widths_are_multiples_or_the_dense_one() -> None:
     edge = to_edge_form(random_vit(embed_dim=24, depth=1, mlp_ratio=35 / 24))
-    mlp = parts_of(edge, plan_of(edge, "mixed"), Costs((nothing_measured(edge.blocks[0], ("mlp",), 16),), {}), 16)[0]
+    mlp = parts_of(edge, plan_of(edge, "mixed"), Costs((nothing_measured(edge.blocks[0], 0, ("mlp",), 16),), {}), 16)[0]
     assert [option.sizes["width"] for option in mlp] == [edge.blocks[0].mlp.width, 32, 16]
 
 
