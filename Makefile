@@ -12,9 +12,9 @@ BIN := .venv/bin
 demo: .venv/ready
 	$(BIN)/python -m edgeflex_tflite.convert --output_dir=edgeflex-out/demo --overwrite
 
-# Every test that has what it needs, two files at a time; the others say why they are skipped.
+# Every test that has what it needs, two files at a time, slow ones first; the others say why they are skipped.
 test: .venv/ready
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 # Linter, formatter and type checker.
 check: .venv/ready

@@ -18,7 +18,7 @@ from edgeflex_tflite.artifacts import Bundle
 from edgeflex_tflite.data import Data, Preprocessing
 from edgeflex_tflite.recipe import MEGABYTE
 
-IMAGES = 500
+IMAGES, IMAGES_SEEN = 500, 128
 pytestmark = [pytest.mark.slow, pytest.mark.realdata]
 
 
@@ -39,12 +39,12 @@ def model() -> nn.Module:
 def data(model: nn.Module) -> Data:
     train, test = (open_source(path_of("EDGEFLEX_CIFAR10", f"{part}.tar")) for part in ("train", "test"))
     preprocessing = Preprocessing.of_model(model)
-    return make_data(test, train, preprocessing, calibration_samples=256, eval_samples=IMAGES, seed=0)
+    return make_data(test, train, preprocessing, calibration_samples=IMAGES_SEEN, eval_samples=IMAGES, seed=0)
 
 
 @pytest.fixture(scope="module")
 def unpruned(model: nn.Module, data: Data, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    recipe = Recipe(calibration_samples=256, awq_tokens=256, probe_samples=16)
+    recipe = Recipe(calibration_samples=IMAGES_SEEN, awq_tokens=256, probe_samples=16)
     return compress(model, data, recipe, output_dir=tmp_path_factory.mktemp("runs") / "mixed")
 
 
@@ -63,7 +63,7 @@ def test_a_quarter_of_the_memory_holds_and_costs_little(
     """24 % of what the FP32 file needs, the figure of the EdgeFlex-Transformer paper."""
     budget = 0.24 * unpruned.metrics.dense_memory.total_bytes / MEGABYTE
     recipe = Recipe(
-        calibration_samples=256, awq_tokens=256, probe_samples=16, levers="mlp,int4", memory_budget_mb=budget
+        calibration_samples=IMAGES_SEEN, awq_tokens=256, probe_samples=16, levers="mlp,int4", memory_budget_mb=budget
     )
     metrics = compress(model, data, recipe, output_dir=tmp_path / "quarter").metrics
     assert metrics.memory.total_bytes <= budget * MEGABYTE < unpruned.metrics.memory.total_bytes

@@ -143,7 +143,7 @@ class Mlp(nn.Module):
 
     def hidden(self, x: Tensor) -> Tensor:
         """Activations that fc2 reads: `[..., tokens, width]`."""
-        return self.activated(self.fc1(x), *(() if self.gate is None else (self.gate(x),)))
+        return self.activated(self.fc1(x), None if self.gate is None else self.gate(x))
 
     def activated(self, neurons: Tensor, gate: Tensor | None = None) -> Tensor:
         """The same, of what fc1 and the gate answer."""
@@ -176,7 +176,7 @@ class Block(nn.Module):
 
     def after_attention(self, x: Tensor, reads: slice = ALL_TOKENS) -> Tensor:
         """The residual stream between attention and MLP, for the tokens in `reads` alone."""
-        if not self.attn.num_heads:
+        if isinstance(self.attn, NoAttention):
             return x if reads == ALL_TOKENS else x[..., reads, :]
         normed = self.norm1(x)
         if reads == ALL_TOKENS:
@@ -185,7 +185,7 @@ class Block(nn.Module):
 
     def after_mlp(self, x: Tensor) -> Tensor:
         """The residual stream after the MLP, given the one before it."""
-        return x + self.mlp(self.norm2(x)) if self.mlp.width else x
+        return x if isinstance(self.mlp, NoMlp) else x + self.mlp(self.norm2(x))
 
     def forward(self, x: Tensor, reads: slice = ALL_TOKENS) -> Tensor:
         return self.after_mlp(self.after_attention(x, reads))

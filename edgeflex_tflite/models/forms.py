@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeflex_tflite import chips
-from edgeflex_tflite.models.edge import Block, EdgeViT, Mlp
+from edgeflex_tflite.models.edge import Block, EdgeViT, Mlp, NoMlp
 
 SIGMOID_SCALE = 1.702
 """Of Hendrycks and Gimpel (arXiv 1606.08415), who propose the approximation."""
@@ -48,5 +48,7 @@ def _block(block: Block) -> Block:
 
 
 def _mlp(mlp: Mlp) -> Mlp:
+    if isinstance(mlp, NoMlp):
+        return mlp
     act = SigmoidGelu() if isinstance(mlp.act, nn.GELU) else mlp.act
     return Mlp(mlp.fc1, act, mlp.fc2, mlp.gate)

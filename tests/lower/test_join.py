@@ -34,7 +34,7 @@ from tests.lower.test_export import torch_logits
 
 BATCH = 3
 BATCHED = batch_signature(BATCH)
-PRECISIONS = ("fp32", "mixed", "int8_static", "int4_dynamic")
+PRECISIONS = ("fp32", "mixed", "int8_static")
 SHAPES_BYTES = 2000
 """Constants that one batch size has and another has not: shapes, and prefix tokens that are repeated."""
 Images = list[NDArray[np.uint8]]
@@ -153,9 +153,7 @@ def test_one_signature_is_left_as_it_is(float_file: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "merged"),
     [
-        ({"global_pool": "avg", "class_token": False}, 0),
         ({"global_pool": "map", "class_token": False}, 0),
-        ({"reg_tokens": 2}, 0),
         ({}, 2),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,14 @@ from torch import nn
 
 from edgeflex_tflite import chips
 from edgeflex_tflite.analysis.edgetpu import forecast
+from edgeflex_tflite.artifacts import BlockShape
 from edgeflex_tflite.lower.deploy import DeployedViT
 from edgeflex_tflite.lower.export import export_float
 from edgeflex_tflite.lower.quantizer import quantize_file
 from edgeflex_tflite.models.forms import SigmoidGelu, form_for
 from edgeflex_tflite.models.translate import to_edge_form
 from edgeflex_tflite.parse import load_graphs
+from edgeflex_tflite.prune.cut import with_widths
 from tests.conftest import random_vit
 from tests.lower.conftest import SPEC, plan_for
 
@@ -46,6 +49,19 @@ def test_all_but_gelu_is_exact(name: str) -> None:
     expected = DeployedViT(edge, SPEC)(pixels)
     assert (DeployedViT(form, SPEC)(pixels) - expected).abs().max() <= 1e-5 * expected.abs().max()
     assert not edge.for_edgetpu
+
+
+@torch.no_grad()
+def test_blocks_without_branches_stay_without(vit: nn.Module) -> None:
+    edge = to_edge_form(vit)
+    shape = edge.blocks[0].shape
+    shapes = (dataclasses.replace(shape, width=0), BlockShape(shape.width, 0, 0, 0), BlockShape(0, 0, 0, 0))
+    smaller = with_widths(edge, shapes)
+    form = form_for(chips.EDGETPU, smaller)
+    assert tuple(block.shape for block in form.blocks) == shapes
+    pixels = torch.rand(1, 32, 32, 3, generator=torch.Generator().manual_seed(2)) * 255
+    expected = DeployedViT(smaller, SPEC)(pixels)
+    assert (DeployedViT(form, SPEC)(pixels) - expected).abs().max() <= 0.05 * expected.abs().max()
 
 
 def test_gelu_by_a_sigmoid_is_near() -> None:
