@@ -22,7 +22,6 @@ settings.load_profile("the same cases every time")
 pytest_plugins = ["tests.browser"]
 
 
-
 def random_vit(name: str = "vit_tiny_patch16_224", *, seed: int = 0, **options: object) -> nn.Module:
     """A small timm Vision Transformer whose every parameter is random, norms and biases too."""
     torch.manual_seed(seed)
