@@ -37,6 +37,17 @@ def loss(rounded: Tensor, weight: Tensor, hessian: Tensor) -> float:
     return ((error @ hessian) * error).sum().item()
 
 
+@settings(deadline=None, max_examples=20)
+@given(seed=SEEDS, columns=st.integers(1, 12), size=st.sampled_from([1e-30, 1.0, 1e30]))
+def test_the_factor_of_the_inverse(seed: int, columns: int, size: float) -> None:
+    """Upper, and times its transpose the inverse; of any scale, which float32 alone would not hold."""
+    H = damped(problem(seed, 1, columns)[1])
+    U = module._factor_of_inverse(size * H).double()
+    assert torch.equal(U, U.triu())
+    expected = torch.linalg.inv(H / H.diagonal().mean())
+    torch.testing.assert_close(U.T @ U, expected, rtol=1e-3, atol=1e-4 * expected.abs().max().item())
+
+
 def damped(hessian: Tensor) -> Tensor:
     return hessian + RELATIVE_DAMPING * hessian.diagonal().mean() * torch.eye(len(hessian)).double()
 
