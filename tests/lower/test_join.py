@@ -135,10 +135,10 @@ def test_its_memory_is_predicted(edge: EdgeViT, made: Any, precision: str) -> No
 
 
 def test_types_are_read_back_from_every_graph(edge: EdgeViT, made: Any, tmp_path: Path) -> None:
-    mixed, static = made["mixed"][1], made["int4_dynamic"][1]
+    mixed, floats = made["mixed"][1], made["fp32"][1]
     check_precisions(made["mixed"][0], plan_for(edge, "mixed"))
-    wrong = joined({SIGNATURE: mixed[SIGNATURE], BATCHED: static[BATCHED]}, tmp_path / "wrong.tflite")
-    with pytest.raises(VerificationError, match="should be INT8 and is INT4"):
+    wrong = joined({SIGNATURE: mixed[SIGNATURE], BATCHED: floats[BATCHED]}, tmp_path / "wrong.tflite")
+    with pytest.raises(VerificationError, match="should be INT8 and is FLOAT32"):
         check_precisions(wrong, plan_for(edge, "mixed"))
 
 
