@@ -20,6 +20,9 @@ from edgeflex_tflite.prune.cut import without_dropped
 from edgeflex_tflite.recover.refit import refit_
 from edgeflex_tflite.recover.walk import Stage
 
+DROPPED = {"attn": {"num_heads": 0, "key_dim": 0, "value_dim": 0}, "mlp": {"width": 0}}
+"""Sizes of a block without its attention, or its MLP."""
+
 
 def droppable(index: int) -> tuple[str, ...]:
     """The branches of block number `index` that have a linear before them to take over: all but the first attention."""
@@ -42,10 +45,10 @@ def dropped_costs(tokens: Tokens, before: Tokens, rest: Rest) -> dict[str, float
     costs = {}
     if "attn" in droppable(rest.index):
         previous = _answering(rest.model.blocks[rest.index - 1], before, half)
-        without = without_dropped(block, dataclasses.replace(block.shape, num_heads=0, key_dim=0, value_dim=0))
+        without = without_dropped(block, dataclasses.replace(block.shape, **DROPPED["attn"]))
         costs["attn"] = dataclasses.replace(rest, tokens=advance(previous, probed))(without, "no attention")
-    without = twin(without_dropped(block, dataclasses.replace(block.shape, width=0)))
-    contexts = [block.attn.context(x, x) for x in map(block.norm1, tokens)]
+    without = twin(without_dropped(block, dataclasses.replace(block.shape, **DROPPED["mlp"])))
+    contexts = [block.context(x) for x in tokens]
     wanted = [block.after_mlp(y) - x for x, y in zip(tokens, half, strict=True)]
     refit_(Stage(without, None, ("attn.proj",), lambda i: (contexts[i], (wanted[i],)), len(wanted)))
     return costs | {"mlp": rest(without, "no MLP")}

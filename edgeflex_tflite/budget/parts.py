@@ -10,6 +10,7 @@ from torch import nn
 
 from edgeflex_tflite.artifacts import BlockShape, Dtype, PrecisionPlan
 from edgeflex_tflite.budget.allocate import Option
+from edgeflex_tflite.budget.dropped import DROPPED
 from edgeflex_tflite.budget.int4 import INT4_GROUPS
 from edgeflex_tflite.budget.measure import BlockCosts, Costs
 from edgeflex_tflite.lower.predict import linear_bytes, linear_sizes
@@ -19,8 +20,6 @@ from edgeflex_tflite.models.sites import weight_sites
 ATTENTION = tuple(path for group in INT4_GROUPS for path in group if path.startswith("attn."))
 MLP = tuple(path for group in INT4_GROUPS for path in group if path.startswith("mlp."))
 SIZES = ("num_heads", "key_dim", "value_dim")
-DROPPED = {"attn": dict.fromkeys(SIZES, 0), "mlp": {"width": 0}}
-"""Sizes of a block without its attention, or its MLP."""
 
 
 def parts_of(

@@ -174,6 +174,11 @@ class Block(nn.Module):
     def shape(self) -> BlockShape:
         return BlockShape(self.mlp.width, self.attn.num_heads, self.attn.key_dim, self.attn.value_dim)
 
+    def context(self, x: Tensor) -> Tensor:
+        """What the attention's proj reads, of all tokens."""
+        normed = self.norm1(x)
+        return self.attn.context(normed, normed)
+
     def after_attention(self, x: Tensor, reads: slice = ALL_TOKENS) -> Tensor:
         """The residual stream between attention and MLP, for the tokens in `reads` alone."""
         if isinstance(self.attn, NoAttention):

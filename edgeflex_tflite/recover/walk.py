@@ -141,7 +141,7 @@ def _through_attention(
     block: Block, stream: Tokens, goal: Tokens, treat: Callable[[Stage], None], stage: Callable[..., Stage]
 ) -> Tokens:
     """The stream behind an attention whose proj is treated; what it reads is computed once."""
-    contexts = advance(lambda x: _context(block, x), stream)
+    contexts = advance(block.context, stream)
     attended = block.attn
     treat(stage(("attn.proj",), partial(_contexts, attended.proj, contexts, stream, goal)))
     if block.attn is not attended:
@@ -178,11 +178,6 @@ def _projections(
     if index not in answered:
         answered[index] = wanted[index] + dense.attn.proj(dense.attn.attend(*answers))
     return seen(block.attn.v, block.norm1(stream[index])), answers
-
-
-def _context(block: Block, x: Tensor) -> Tensor:
-    normed = block.norm1(x)
-    return block.attn.context(normed, normed)
 
 
 def _contexts(proj: nn.Linear, contexts: Tokens, stream: Tokens, wanted: Tokens, index: int) -> Batch:
