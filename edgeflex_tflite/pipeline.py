@@ -133,14 +133,12 @@ def _run_stages(
 ) -> Path:
     version = importlib.metadata.version("edgeflex-tflite")
     profiled = store.run("profile", partial(steps.profile_step, run))
-    evaluate_dense = partial(store.run, "evaluate_dense", partial(steps.evaluate_torch_step, run, lambda: run.source))
+    dense_logits = store.run("evaluate_dense", partial(steps.evaluate_torch_step, run, lambda: run.source))
     tried: tuple[Tried, ...] = ()
     if run.recipe.spends_accuracy:
-        dense_logits = evaluate_dense()
         made, tried = _smallest(run, store, dense_logits, version)
     else:
-        made = _make(run, store, version)
-        dense_logits = evaluate_dense()
+        made = _make(run, store, version, dense_logits)
     compiled = None
     if run.recipe.target != chips.CPU:
         compiled = store.run("npu", partial(steps.npu_step, run, made.lowered))
@@ -188,10 +186,18 @@ class _Made:
         return cls(folder / "prune", folder / "quantize", folder / "lower", folder / "evaluate_file")
 
 
-def _make(run: Run, store: StageStore, version: str, budget: int | None = None, measured: Path | None = None) -> _Made:
+def _make(
+    run: Run,
+    store: StageStore,
+    version: str,
+    dense_logits: Path,
+    budget: int | None = None,
+    measured: Path | None = None,
+) -> _Made:
     """Plan, prune, quantize, lower and run a file.
 
     Args:
+        dense_logits: folder of the evaluation of the dense model.
         budget: bytes of the plan, where the recipe has none; the file is not held to it.
         measured: folder of `measure_step`; None: what is needed is measured now.
     """
@@ -201,7 +207,10 @@ def _make(run: Run, store: StageStore, version: str, budget: int | None = None, 
     planned = store.run("plan", partial(steps.plan_step, asked, measured))
     pruned = store.run("prune", partial(steps.prune_step, run, planned, store.kept("prune")))
     scaled = store.run("quantize", partial(steps.quantize_step, run, pruned, store.kept("quantize")))
-    lowered = store.run("lower", partial(steps.lower_step, run, scaled, version=version))
+    chosen = None
+    if run.recipe.measures_merging:
+        chosen = store.run("merge", partial(steps.merge_step, run, scaled, dense_logits))
+    lowered = store.run("lower", partial(steps.lower_step, run, scaled, chosen, version=version))
     store.run("evaluate_file", partial(steps.evaluate_file_step, run, lowered))
     return _Made.of(store.folder)
 
@@ -211,7 +220,7 @@ def _smallest(run: Run, store: StageStore, dense_logits: Path, version: str) -> 
     measured = store.run("measure", partial(steps.measure_step, run))
 
     def attempt(budget: int | None, folder: Path) -> Tried:
-        made = _make(run, StageStore(folder, run.console.stage), version, budget, measured)
+        made = _make(run, StageStore(folder, run.console.stage), version, dense_logits, budget, measured)
         return steps.judge(run, budget, made.lowered, dense_logits, made.logits)
 
     found = smallest(store, attempt, least_bytes(run), run.dense_cost.total_bytes)

@@ -28,6 +28,7 @@ CHOICES = {
     "compensate": ("ridge", "bias", "none"),
     "rounding": ("gptq", "nearest"),
     "stream": ("auto", "fp32", "int16", "int8"),
+    "spend": ("bytes", "tokens"),
     "input_layout": ("nhwc", "nchw"),
     "input_range": ("0-255", "0-1", "normalized"),
 }
@@ -92,8 +93,10 @@ class Recipe:
         stream: with static activations, what is computed between the linears: `fp32`: all of it in float; `int16`:
             the residual stream and the norms that read it in 16 bits, the rest in 8; `int8`: all of it in 8 bits;
             `auto`: `fp32` in `int8_static`, `int8` in `int8_full`.
-        max_accuracy_drop: largest loss of top-1 against the FP32 torch model, in percentage points; None: any. With
-            neither budget nor ratio, the smallest file is looked for that keeps to it, with all that `levers` allow.
+        max_accuracy_drop: largest loss of top-1 against the FP32 torch model, in percentage points; None: any.
+        spend: what the loss that is allowed is given for: `bytes` (with neither budget nor ratio, the smallest file is
+            looked for that keeps to it, with all that `levers` allow) or `tokens` (`merge_tokens` is raised, in the
+            file of the budget or ratio, as far as the loss allows).
         calibration_samples: calibration images.
         eval_samples: evaluation images; None: all.
         input_layout, input_range: what the written file takes as its image.
@@ -127,6 +130,7 @@ class Recipe:
     fp32_sites: str = ""
     stream: str = "auto"
     max_accuracy_drop: float | None = None
+    spend: str = "bytes"
     calibration_samples: int = 128
     eval_samples: int | None = None
     input_layout: str = "nhwc"
@@ -181,13 +185,18 @@ class Recipe:
     @property
     def merges(self) -> bool:
         """Whether tokens are merged, or may be."""
-        return self.merge_tokens > 0 or self.latency_target_ms is not None
+        return self.merge_tokens > 0 or self.measures_merging
+
+    @property
+    def measures_merging(self) -> bool:
+        """Whether files are measured to see how many tokens to merge."""
+        return self.latency_target_ms is not None or self.spend == "tokens"
 
     @property
     def spends_accuracy(self) -> bool:
-        """Whether the loss that is allowed decides how much is given up, and no budget or ratio does."""
+        """Whether the loss that is allowed decides how small the file gets, and no budget or ratio does."""
         given = self.memory_budget_mb is not None or self.prune_ratio is not None
-        return self.max_accuracy_drop is not None and not given
+        return self.max_accuracy_drop is not None and self.spend == "bytes" and not given
 
     def allows(self, drop_points: float) -> bool:
         """Whether a file may lose so many percentage points of top-1."""
@@ -342,17 +351,24 @@ def _check_target(recipe: Recipe) -> None:
 
 
 def _check_merging(recipe: Recipe) -> None:
+    if recipe.spend == "tokens" and recipe.max_accuracy_drop is None:
+        raise UserError("spend is 'tokens': give max_accuracy_drop, the percentage points that may be lost by merging")
+    if recipe.spend == "tokens" and recipe.latency_target_ms is not None:
+        raise UserError(
+            "latency_target_ms merges as few tokens as are needed and spend 'tokens' as many as may be: give one of "
+            "them; max_accuracy_drop holds beside a latency target too"
+        )
     if not recipe.merges:
         return
     if recipe.arena_budget_kb is not None:
         raise UserError(
-            "blocks that merge tokens do not compute in pieces: give arena_budget_kb, or merge_tokens and "
-            "latency_target_ms"
+            "blocks that merge tokens do not compute in pieces: give arena_budget_kb, or merge_tokens, "
+            "latency_target_ms and spend 'tokens'"
         )
     if recipe.integer_stream:
         raise UserError(
-            "tokens are compared and merged in floats: merge_tokens and latency_target_ms need a precision other than "
-            "int8_full, and stream auto or fp32"
+            "tokens are compared and merged in floats: merge_tokens, latency_target_ms and spend 'tokens' need a "
+            "precision other than int8_full, and stream auto or fp32"
         )
 
 

@@ -6,6 +6,7 @@ Estimates: the factors come from runs on Vision Transformers of 1 to 632 million
 from __future__ import annotations
 
 import dataclasses
+import math
 import shutil
 import time
 from pathlib import Path
@@ -15,9 +16,11 @@ import torch
 from torch import nn
 
 from edgeflex_tflite.errors import UserError
+from edgeflex_tflite.lower.merge import most_merged
 from edgeflex_tflite.models.edge import EdgeViT
 from edgeflex_tflite.recipe import Recipe
 from edgeflex_tflite.search import TRIES
+from edgeflex_tflite.side_by_side import each
 
 FLOAT_BYTES = 4
 LIBRARIES_BYTES = 1_300_000_000
@@ -34,6 +37,10 @@ SIGNATURE_COPIES = 2
 """Of each further signature, in FP32 and quantized, until all are one file."""
 TIMED_SECS = 1.0
 """Of forward passes, before the time of a run is said."""
+TIMED_TOKENS = 256
+"""In one batch of them, if an image has fewer."""
+BENCHMARK_SECONDS = 10.0
+"""Of one file on this machine."""
 CONVERSION_SECONDS = 25.0
 CONVERSION_SECONDS_PER_GIGABYTE = 60.0
 PROFILE_PASSES, PRUNE_PASSES, ROUND_PASSES, EVALUATE_PASSES = 1.4, 5.0, 4.0, 4.0
@@ -75,14 +82,18 @@ def predict_needs(model: EdgeViT, recipe: Recipe, evaluation_images: int) -> Nee
     written = weights - _cut_bytes(model, recipe)
     files = 1 + TRIES if recipe.spends_accuracy else 1
     copies = DISK_COPIES + SIGNATURE_COPIES * (len(recipe.batches) - 1)
-    conversions = len(recipe.batches) * _conversion_seconds(written)
+    conversion, image = _conversion_seconds(written), _seconds_per_image(model)
+    stages = _stage_seconds(model, recipe, evaluation_images, image) + len(recipe.batches) * conversion
+    if recipe.measures_merging:
+        one_file = BENCHMARK_SECONDS if recipe.latency_target_ms is not None else evaluation_images * image
+        stages += (2 + math.log2(1 + most_merged(model))) * (conversion + one_file)
     return Needs(
         ram_bytes=LIBRARIES_BYTES
         + MODEL_COPIES * weights
         + TOKEN_COPIES * tokens * model.head.in_features * FLOAT_BYTES
         + max(moments, WRITTEN_COPIES * written),
         disk_bytes=copies * (1 + recipe.spends_accuracy) * weights,
-        seconds=files * (_stage_seconds(model, recipe, evaluation_images) + conversions),
+        seconds=files * stages,
     )
 
 
@@ -96,9 +107,8 @@ def _conversion_seconds(written_bytes: float) -> float:
     return CONVERSION_SECONDS + CONVERSION_SECONDS_PER_GIGABYTE * written_bytes / 1e9
 
 
-def _stage_seconds(model: EdgeViT, recipe: Recipe, evaluation_images: int) -> float:
-    """All stages but the conversion, from the time of one image and the sizes of the linears."""
-    image = _seconds_per_image(model)
+def _stage_seconds(model: EdgeViT, recipe: Recipe, evaluation_images: int, image: float) -> float:
+    """All stages but the conversion, from the seconds that one image takes and the sizes of the linears."""
     linears = [linear for block in model.blocks for linear in block.modules() if isinstance(linear, nn.Linear)]
     operation = image / (2 * model.num_tokens * sum(linear.weight.numel() for linear in linears))
     calibration = recipe.calibration_samples
@@ -148,13 +158,22 @@ def _existing(folder: Path) -> Path:
 
 @torch.inference_mode()
 def _seconds_per_image(model: EdgeViT) -> float:
-    """The least of what it takes within a second: a machine that others use is slow for moments."""
-    images = torch.zeros(2, 3, *model.img_size)
-    model(images)
-    begin = time.monotonic()
-    times: list[float] = []
-    while not times or time.monotonic() - begin < TIMED_SECS:
+    """The least of what it takes within a second: a machine that others use is slow for moments.
+
+    Images go through the model as they do in the stages: several batches at once, small images several in a batch.
+    """
+    batch = torch.zeros(max(1, TIMED_TOKENS // model.num_tokens), 3, *model.img_size)
+    batches = [batch] * torch.get_num_threads()
+
+    def pass_seconds() -> float:
         start = time.monotonic()
-        model(images)
-        times.append(time.monotonic() - start)
-    return min(times) / len(images)
+        for _ in each(model, batches):
+            pass
+        return time.monotonic() - start
+
+    pass_seconds()
+    begin = time.monotonic()
+    times = [pass_seconds()]
+    while time.monotonic() - begin < TIMED_SECS:
+        times.append(pass_seconds())
+    return min(times) / (len(batch) * len(batches))

@@ -551,7 +551,7 @@ def test_merged_tokens(small_flags: tuple[str, ...], tmp_path: Path, capfd: pyte
     outcome = run_here((*small_flags, "--merge_tokens=3", f"--output_dir={output}"), capfd)
     assert outcome.code == 0, outcome
     metrics = read(output, "metrics.json")
-    assert metrics["merging"] == {"count": 3, "tried": []}
+    assert metrics["merging"] == {"count": 3, "tried": [], "drops": []}
     assert metrics["parity"]["max_relative_difference"] < parity.BOUND
     report = (output / "report.md").read_text()
     assert "merges up to 3 pairs of tokens (ToMe): 17 enter the first block, 14 the last." in report
@@ -590,6 +590,39 @@ def test_a_latency_that_holds_merges_nothing(
     assert merging["count"] == 0
     assert [count for count, _ in merging["tried"]] == [0]
     assert "measured for the latency target" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_the_loss_is_given_for_tokens(
+    small_flags: tuple[str, ...], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As many are merged as the written file allows, and the files that were tried are in the report."""
+    output = tmp_path / "out"
+    flags = ("--spend=tokens", "--max_accuracy_drop=6", f"--output_dir={output}")
+    outcome = run_here((*small_flags, *flags), capfd)
+    assert outcome.code == 0, outcome
+    metrics = read(output, "metrics.json")
+    drops = dict(metrics["merging"]["drops"])
+    count = metrics["merging"]["count"]
+    assert drops[count] == metrics["drop_points"] <= 6
+    assert all(lost > 6 for tried, lost in drops.items() if tried > count)
+    assert {0, 8} <= set(drops)
+    report = (output / "report.md").read_text()
+    assert f"chose one of {len(drops)} files" in report
+    assert "as many as the loss allows" in (output / "report.html").read_text()
+
+
+def test_no_loss_left_for_tokens(
+    small_flags: tuple[str, ...],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("edgeflex_tflite.steps.verify.paired_drop", lambda *_: (2.0, 1.0, 3.0))
+    flags = ("--spend=tokens", "--max_accuracy_drop=1", f"--output_dir={tmp_path / 'out'}")
+    outcome = run_here((*small_flags, *flags), capfd)
+    assert outcome.code == cli.FAILED_CHECK
+    assert "loses 2.00 points of top-1 with all its tokens, more than the 1 of max_accuracy_drop" in outcome.err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_latency_that_cannot_be_is_an_error(

@@ -23,13 +23,22 @@ RATIO_OR_BUDGET: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.fixed_dictionaries({"memory_budget_mb": st.floats(1e-3, 1e4) | st.integers(1, 10**4)}),
     st.fixed_dictionaries({"prune_ratio": st.floats(0, 0.999)}),
 )
+IN_FLOATS = {
+    "precision": st.sampled_from(["mixed", "fp32", "int8_static"]),
+    "stream": st.sampled_from(["auto", "fp32"]),
+}
 PIECES_OR_MERGING: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.fixed_dictionaries({}, optional={"arena_budget_kb": st.floats(1e-3, 1e6) | COUNT}),
     st.fixed_dictionaries(
-        {"precision": st.sampled_from(["mixed", "fp32", "int8_static"]), "stream": st.sampled_from(["auto", "fp32"])},
+        IN_FLOATS | {"spend": st.just("tokens"), "max_accuracy_drop": st.floats(0, 100)},
+        optional={"merge_tokens": COUNT},
+    ),
+    st.fixed_dictionaries(
+        IN_FLOATS,
         optional={
             "merge_tokens": COUNT,
             "latency_target_ms": st.floats(1e-3, 1e6) | COUNT,
+            "spend": st.just("bytes"),
             "batch_sizes": st.sampled_from(["1", "1,4", "1, 999"]),
         },
     ),
@@ -43,7 +52,7 @@ PIECES_OR_MERGING: st.SearchStrategy[dict[str, Any]] = st.one_of(
 )
 OTHERS = st.fixed_dictionaries(
     {},
-    optional={name: st.sampled_from(choices) for name, choices in CHOICES.items()}
+    optional={name: st.sampled_from(choices) for name, choices in CHOICES.items() if name != "spend"}
     | {
         "refit": st.booleans(),
         "levers": st.lists(st.sampled_from(LEVERS), min_size=1, unique=True).map(",".join),
@@ -296,7 +305,9 @@ def test_what_several_batch_sizes_do_not_go_with(other: dict[str, Any], message:
     assert from_dict({"batch_sizes": "1", **other}).batches == (1,)
 
 
-@pytest.mark.parametrize("merging", [{"merge_tokens": 1}, {"latency_target_ms": 5.0}])
+@pytest.mark.parametrize(
+    "merging", [{"merge_tokens": 1}, {"latency_target_ms": 5.0}, {"spend": "tokens", "max_accuracy_drop": 1.0}]
+)
 @pytest.mark.parametrize(
     ("other", "message"),
     [
@@ -308,6 +319,16 @@ def test_what_several_batch_sizes_do_not_go_with(other: dict[str, Any], message:
 def test_what_merging_does_not_go_with(merging: dict[str, Any], other: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         Recipe(**merging, **other)
+
+
+def test_what_the_loss_is_given_for() -> None:
+    with pytest.raises(UserError, match="spend is 'tokens': give max_accuracy_drop"):
+        Recipe(spend="tokens")
+    with pytest.raises(UserError, match="as few tokens as are needed and spend 'tokens' as many as may be"):
+        Recipe(spend="tokens", max_accuracy_drop=1.0, latency_target_ms=5.0)
+    smallest, fewest = (Recipe(spend=spend, max_accuracy_drop=1.0) for spend in ("bytes", "tokens"))
+    assert smallest.spends_accuracy and not smallest.measures_merging and not smallest.merges
+    assert fewest.measures_merging and fewest.merges and not fewest.spends_accuracy
 
 
 def test_replace() -> None:

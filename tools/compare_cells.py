@@ -166,7 +166,9 @@ class Bench:
         pruned = stages.run("prune", partial(steps.prune_step, widths, planned, stages.kept("prune")))
         quantize = f"quantize {cell.precision}"
         scaled = stages.run(quantize, partial(steps.quantize_step, run, pruned, stages.kept(quantize)))
-        lowered = stages.run(f"lower {cell.precision}", partial(steps.lower_step, run, scaled, version="comparison"))
+        lowered = stages.run(
+            f"lower {cell.precision}", partial(steps.lower_step, run, scaled, None, version="comparison")
+        )
         evaluated = stages.run(f"evaluate {cell.precision}", partial(steps.evaluate_file_step, run, lowered))
         return evaluated, files.read_json(lowered / "memory.json", MemoryCost)
 

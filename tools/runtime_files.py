@@ -73,7 +73,7 @@ def trained(run: Run, recipe: Recipe, folder: Path) -> Path:
         planned = store.run("plan", partial(steps.plan_step, run, None))
         pruned = store.run("prune", partial(steps.prune_step, run, planned, store.kept("prune")))
         scaled = store.run("quantize", partial(steps.quantize_step, run, pruned, store.kept("quantize")))
-        lowered = store.run("lower", partial(steps.lower_step, run, scaled, version="comparison"))
+        lowered = store.run("lower", partial(steps.lower_step, run, scaled, None, version="comparison"))
     return lowered / "model.tflite"
 
 

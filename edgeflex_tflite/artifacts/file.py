@@ -73,10 +73,12 @@ class Merging:
     Attributes:
         count: pairs that each block but the last merges.
         tried: `(count, median latency in ms)` of every file that was measured for a latency target, in that order.
+        drops: `(count, percentage points of top-1 lost)` of every file that was measured for the loss that is allowed.
     """
 
     count: int = 0
     tried: tuple[tuple[int, float], ...] = ()
+    drops: tuple[tuple[int, float], ...] = ()
 
 
 UNMERGED = Merging()

@@ -167,6 +167,6 @@ def check_mergeable(model: EdgeViT) -> None:
     """Raises UserError where the head reads all tokens: merged ones are no longer the image's patches."""
     if model.pooling != "token":
         raise UserError(
-            f"this model's head reads all tokens ({model.pooling} pooling), so none can be merged: merge_tokens and "
-            "latency_target_ms are for models whose head reads the class token"
+            f"this model's head reads all tokens ({model.pooling} pooling), so none can be merged: merge_tokens, "
+            "latency_target_ms and spend 'tokens' are for models whose head reads the class token"
         )

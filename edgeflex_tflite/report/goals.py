@@ -47,9 +47,10 @@ def _speed(found: Findings) -> list[Goal]:
     if recipe.latency_target_ms is not None:
         reached = f"{dict(merging.tried)[merging.count]:.2f} ms when the tokens were chosen"
         asked.append(Goal("median latency here", f"at most {recipe.latency_target_ms:g} ms", reached))
-    if recipe.merge_tokens:
+    if recipe.merge_tokens or recipe.spend == "tokens":
         reached = f"{merging.count}: {found.tokens[0]} tokens enter the first block, {found.tokens[-1]} the last"
-        asked.append(Goal("pairs of tokens merged in a block", str(recipe.merge_tokens), reached))
+        wanted = "as many as the loss allows" if recipe.spend == "tokens" else str(recipe.merge_tokens)
+        asked.append(Goal("pairs of tokens merged in a block", wanted, reached))
     return asked
 
 

@@ -41,7 +41,7 @@ def report(found: Findings) -> str:
         github(tables.widths_table(plan)),
         github(tables.precision_table(found.precisions)),
         sentences.merging_text(metrics.merging, found.tokens),
-        _titled("Files that were measured for the latency target:", tables.merging_table(metrics.merging)),
+        _titled(sentences.merging_tried_text(metrics.merging), tables.merging_table(metrics.merging)),
         sentences.awq_text(found.groups),
         sentences.rounding_text(found.sites),
         _titled(sentences.tried_text(metrics), tables.tried_table(metrics)),

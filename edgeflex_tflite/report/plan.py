@@ -52,6 +52,8 @@ def plan_text(run: Design, plan: PrunePlan, needs: Needs) -> str:
         aim += f"; each block but the last merges {recipe.merge_tokens} pairs of tokens"
     if recipe.latency_target_ms is not None:
         aim += f"; tokens are merged until the written file takes {recipe.latency_target_ms:g} ms here"
+    if recipe.spend == "tokens":
+        aim += f"; tokens are merged as long as the written file loses at most {recipe.max_accuracy_drop:g} points"
     if recipe.spends_accuracy:
         aim = (
             f"this is the first of up to {1 + TRIES} files: the smallest is looked for that loses at most "

@@ -79,6 +79,15 @@ def merging_text(merging: Merging, tokens: Sequence[int]) -> str:
     )
 
 
+def merging_tried_text(merging: Merging) -> str:
+    if merging.drops:
+        return (
+            "How many tokens may go was looked for with the evaluation images, which so chose one of "
+            f"{len(merging.drops)} files:"
+        )
+    return "Files that were measured for the latency target:"
+
+
 def awq_text(groups: Sequence[AwqGroup]) -> str:
     if not groups:
         return "No activation-aware scales."

@@ -87,8 +87,12 @@ def precision_table(plan: PrecisionPlan) -> Table:
 
 
 def merging_table(merging: Merging) -> Table:
-    rows = [(str(count), f"{milliseconds:.2f}") for count, milliseconds in merging.tried]
-    return Table(("pairs merged in a block", "median ms"), rows)
+    """Files that were measured to choose a count, for a latency target or for the loss that is allowed."""
+    merged = "pairs merged in a block"
+    if merging.drops:
+        rows = [(str(count), f"{points:+.2f}") for count, points in merging.drops]
+        return Table((merged, "points of top-1 lost"), rows)
+    return Table((merged, "median ms"), [(str(count), f"{milliseconds:.2f}") for count, milliseconds in merging.tried])
 
 
 def tried_table(metrics: Metrics) -> Table:

@@ -11,6 +11,7 @@ from edgeflex_tflite.steps.compress import (
     was_rounded,
 )
 from edgeflex_tflite.steps.lower import lower_step, npu_step, quantized_model
+from edgeflex_tflite.steps.merge import merge_step
 from edgeflex_tflite.steps.verify import evaluate_file_step, evaluate_torch_step, judge, verify_step
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "judge",
     "lower_step",
     "measure_step",
+    "merge_step",
     "npu_step",
     "plan_step",
     "profile_step",

@@ -15,9 +15,8 @@ from edgeflex_tflite import files, serialize
 from edgeflex_tflite.artifacts import Merging, PrecisionPlan, Signature
 from edgeflex_tflite.lower import flatbuffer
 from edgeflex_tflite.lower.export import export_float
-from edgeflex_tflite.lower.fit_latency import fit_latency
 from edgeflex_tflite.lower.join import batch_signature, join
-from edgeflex_tflite.lower.merge import merging, most_merged
+from edgeflex_tflite.lower.merge import merging
 from edgeflex_tflite.lower.metadata import add_metadata, labels_archive
 from edgeflex_tflite.lower.predict import memory_cost, signature_graphs
 from edgeflex_tflite.lower.quantizer import SIGNATURE, quantize_file
@@ -27,26 +26,29 @@ from edgeflex_tflite.npu.compile import NPU_FILE, compile_for
 from edgeflex_tflite.planning import check_budget_holds
 from edgeflex_tflite.recipe import MEGABYTE
 from edgeflex_tflite.run import Run
-from edgeflex_tflite.steps.benchmark import BENCHMARK, on_this_machine
 from edgeflex_tflite.steps.written import MERGING_FILE, SIGNATURES_FILE, merged
-from edgeflex_tflite.targets import host
-from edgeflex_tflite.targets.measurement import Latency
 from edgeflex_tflite.verify.readback import check_precisions
 from edgeflex_tflite.verify.runner import file_input, in_batches
 
 
-def lower_step(run: Run, scaled: Path, folder: Path, version: str) -> str:
+def lower_step(run: Run, scaled: Path, chosen: Path | None, folder: Path, version: str) -> str:
+    """Write the file.
+
+    Args:
+        scaled: folder of the quantization.
+        chosen: folder in which it was decided how many tokens are merged; None: the recipe says.
+    """
     model = serialize.read_model(scaled / "model.safetensors", run.dense)
     plan = files.read_json(scaled / "precisions.json", PrecisionPlan)
     float_path, path = folder / "float.tflite", folder / "model.tflite"
-    merges = _merging(run, model, plan, folder)
+    merges = Merging(run.recipe.merge_tokens) if chosen is None else merged(chosen)
     files.write_json(folder / MERGING_FILE, merges)
-    quantized = _write(run, model, plan, merges.count, float_path)
+    quantized = write_alone(run, model, plan, merges.count, float_path)
     with tempfile.TemporaryDirectory(dir=folder) as others:
         alone = {SIGNATURE: quantized}
         for batch in run.recipe.batches[1:]:
             source = Path(others, f"{batch}.tflite")
-            alone[batch_signature(batch)] = _write(run, model, plan, merges.count, source, batch)
+            alone[batch_signature(batch)] = write_alone(run, model, plan, merges.count, source, batch)
         alone_bytes = [each.stat().st_size for each in alone.values()]
         content = join({name: flatbuffer.read(each) for name, each in alone.items()})
         add_metadata(content, type(run.source).__name__, run.spec, run.recipe.sha256, version)
@@ -64,8 +66,12 @@ def lower_step(run: Run, scaled: Path, folder: Path, version: str) -> str:
     return f"{cost.weights_bytes / MEGABYTE:.2f} MB of weights, {cost.arena_bytes / MEGABYTE:.2f} MB of arena{fewer}"
 
 
-def _write(run: Run, model: EdgeViT, plan: PrecisionPlan, merged: int, float_path: Path, batch: int = 1) -> Path:
-    """The FP32 file for so many images, and beside it the one in the precisions of the plan, which may be the same."""
+def write_alone(run: Run, model: EdgeViT, plan: PrecisionPlan, merged: int, float_path: Path, batch: int = 1) -> Path:
+    """Write the FP32 file for so many images, and beside it the one in the planned precisions, if that is another.
+
+    Returns:
+        Path of the latter, without metadata.
+    """
     export_float(model, dataclasses.replace(run.spec, batch=batch), float_path, run.chunks, merged)
     if run.recipe.precision == "fp32":
         return float_path
@@ -81,21 +87,6 @@ def _signatures(path: Path, batches: Sequence[int], alone_bytes: Sequence[int]) 
         Signature(name, batch, alone, plan_arena(path, graph=graph).total_bytes)
         for (name, graph), batch, alone in zip(signature_graphs(path).items(), batches, alone_bytes, strict=True)
     ]
-
-
-def _merging(run: Run, model: EdgeViT, plan: PrecisionPlan, folder: Path) -> Merging:
-    """What the recipe says, or what its latency target asks for."""
-    if run.recipe.latency_target_ms is None:
-        return Merging(run.recipe.merge_tokens)
-
-    def measured_ms(count: int) -> float:
-        case = host.Case(str(_write(run, model, plan, count, folder / "float.tflite")), on_this_machine(run))
-        with run.console.bar(host.steps([case], BENCHMARK), f"{count} pairs merged", unit="turn") as bar:
-            latency = host.measure([case], BENCHMARK, seed=run.recipe.seed, done=bar.update).measurements[0].latency
-        assert isinstance(latency, Latency)
-        return float(np.median(latency.samples_ms))
-
-    return fit_latency(measured_ms, run.recipe.latency_target_ms, run.recipe.merge_tokens, most_merged(model))
 
 
 def _calibration_inputs(run: Run) -> Iterator[NDArray[np.float32]]:

@@ -42,12 +42,24 @@ def evaluate_torch_step(run: Run, read: Callable[[], nn.Module], folder: Path) -
         with torch.inference_mode():
             return torch.cat(list(each(lambda images: model(normalize(images)), parts))).numpy()
 
-    return _evaluate(run, logits, folder)
+    return _keep(folder, *_evaluate(run, logits, folder.name.removesuffix(".tmp")))
 
 
 def evaluate_file_step(run: Run, lowered: Path, folder: Path) -> str:
-    runner = FileRunner(lowered / "model.tflite", run.spec, run.threads)
-    saturated: list[int] = []
+    logits, labels, saturated = _of_file(run, lowered / "model.tflite", folder.name.removesuffix(".tmp"))
+    np.save(folder / "saturated.npy", np.array(saturated))
+    return _keep(folder, logits, labels)
+
+
+def points_lost(run: Run, path: Path, dense: Path, caption: str) -> float:
+    """Percentage points of top-1 on the evaluation images that a file loses against the logits in a folder."""
+    logits, _, _ = _of_file(run, path, caption)
+    return _drop(*_logits(dense), logits)[0]
+
+
+def _of_file(run: Run, path: Path, caption: str) -> tuple[NDArray[np.float32], NDArray[np.int64], list[int]]:
+    """Logits, labels, and how many values saturated in each image."""
+    runner, saturated = FileRunner(path, run.spec, run.threads), []
 
     def logits(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         rows = []
@@ -56,23 +68,25 @@ def evaluate_file_step(run: Run, lowered: Path, folder: Path) -> str:
             saturated.append(runner.saturated)
         return np.stack(rows)
 
-    summary = _evaluate(run, logits, folder)
-    np.save(folder / "saturated.npy", np.array(saturated))
-    return summary
+    return *_evaluate(run, logits, caption), saturated
 
 
-def _evaluate(run: Run, logits: Logits, folder: Path) -> str:
+def _evaluate(run: Run, logits: Logits, caption: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Logits and labels of the evaluation images."""
     evaluation = run.data.evaluation
-    with run.console.bar(len(evaluation), folder.name.removesuffix(".tmp")) as bar:
+    with run.console.bar(len(evaluation), caption) as bar:
 
         def batches() -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
             for pixels, labels in evaluation:
                 yield pixels.numpy(), labels.numpy()
                 bar.update(len(labels))
 
-        found, labels = collect_logits(logits, batches())
-    np.savez(folder / "logits.npz", logits=found, labels=labels)
-    top1 = accuracy(found, labels).top1
+        return collect_logits(logits, batches())
+
+
+def _keep(folder: Path, logits: NDArray[np.float32], labels: NDArray[np.int64]) -> str:
+    np.savez(folder / "logits.npz", logits=logits, labels=labels)
+    top1 = accuracy(logits, labels).top1
     return f"top-1 {top1.percent:.2f} % ({top1.low_percent:.2f} to {top1.high_percent:.2f}) on {top1.images} images"
 
 

@@ -11,7 +11,7 @@ MERGING_FILE, SIGNATURES_FILE = "merging.json", "signatures.json"
 
 
 def merged(lowered: Path) -> Merging:
-    """The tokens that the file's blocks merge."""
+    """The tokens that the file's blocks merge; of the folder of the file, or of the one where that was decided."""
     return files.read_json(lowered / MERGING_FILE, Merging)
 
 

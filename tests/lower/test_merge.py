@@ -13,8 +13,8 @@ from torch import Tensor
 from edgeflex_tflite.artifacts import Merging
 from edgeflex_tflite.errors import UserError, VerificationError
 from edgeflex_tflite.lower import flatbuffer
+from edgeflex_tflite.lower.choose_merging import fewest_fast_enough, most_accurate_enough
 from edgeflex_tflite.lower.export import export_float
-from edgeflex_tflite.lower.fit_latency import fit_latency
 from edgeflex_tflite.lower.merge import Merge, merging, most_merged, tokens_entering
 from edgeflex_tflite.lower.predict import memory_cost
 from edgeflex_tflite.lower.quantizer import quantize_file
@@ -135,14 +135,37 @@ def test_the_file(edge: EdgeViT, images: list[NDArray[np.uint8]], tmp_path: Path
 
 
 def test_the_fewest_that_are_fast_enough() -> None:
-    found = fit_latency(lambda count: 10.0 - count, target_ms=6.5, least=0, most=8)
+    found = fewest_fast_enough(lambda count: 10.0 - count, target_ms=6.5, least=0, most=8)
     assert found == Merging(4, ((0, 10.0), (8, 2.0), (4, 6.0), (2, 8.0), (3, 7.0)))
-    assert fit_latency(lambda count: 10.0 - count, 10.0, 0, 8) == Merging(0, ((0, 10.0),))
-    assert fit_latency(lambda count: 10.0 - count, 10.0, 3, 8) == Merging(3, ((3, 7.0),))
+    assert fewest_fast_enough(lambda count: 10.0 - count, 10.0, 0, 8) == Merging(0, ((0, 10.0),))
+    assert fewest_fast_enough(lambda count: 10.0 - count, 10.0, 3, 8) == Merging(3, ((3, 7.0),))
 
 
 def test_a_latency_out_of_reach() -> None:
     with pytest.raises(VerificationError, match=r"takes 10\.00 ms on this machine and 2\.00 ms with 8 pairs"):
-        fit_latency(lambda count: 10.0 - count, 1.0, 0, 8)
+        fewest_fast_enough(lambda count: 10.0 - count, 1.0, 0, 8)
     with pytest.raises(VerificationError, match=r"latency_target_ms 1 is out of reach"):
-        fit_latency(lambda count: 10.0 - count, 1.0, 9, 8)
+        fewest_fast_enough(lambda count: 10.0 - count, 1.0, 9, 8)
+
+
+def test_the_most_that_are_accurate_enough() -> None:
+    found = most_accurate_enough(lambda count: 0.1 * count, allowed=0.35, least=0, most=8)
+    assert found.count == 3
+    assert [count for count, _ in found.drops] == [0, 8, 4, 2, 3]
+    assert found.drops[1] == (8, 0.8) and found.tried == ()
+    assert most_accurate_enough(lambda count: 0.1 * count, 0.9, 0, 8) == Merging(8, drops=((0, 0.0), (8, 0.8)))
+    assert most_accurate_enough(lambda _: 0.1, 0.2, 8, 8) == Merging(8, drops=((8, 0.1),))
+
+
+def test_every_loss_gets_the_most_that_it_allows() -> None:
+    for allowed in range(12):
+        found = most_accurate_enough(float, allowed, 0, 9)
+        assert found.count == min(allowed, 9)
+        assert dict(found.drops)[found.count] <= allowed
+
+
+def test_nothing_left_to_give_for_fewer_tokens() -> None:
+    with pytest.raises(VerificationError, match=r"loses 2\.00 points of top-1 with all its tokens, more than the 1 of"):
+        most_accurate_enough(lambda count: 2.0 + count, 1.0, 0, 8)
+    with pytest.raises(VerificationError, match=r"loses 5\.00 points of top-1 with 3 pairs of tokens merged"):
+        most_accurate_enough(lambda count: 2.0 + count, 1.0, 3, 8)

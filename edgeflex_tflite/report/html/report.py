@@ -154,6 +154,7 @@ def _method(found: Findings) -> dict[str, Any]:
         "why": tables.precision_table(found.precisions),
         "lines": [line for line in lines if line],
         "merging": tables.merging_table(metrics.merging),
+        "merging_line": sentences.merging_tried_text(metrics.merging),
         "tried": tables.tried_table(metrics),
         "tried_line": sentences.tried_text(metrics),
     }
