@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from edgeflex_tflite import chips
+from edgeflex_tflite.artifacts.precision import BLOCK_SIZES
 from edgeflex_tflite.errors import UserError
 from edgeflex_tflite.rewrites import ALL, IN_FLOAT, OF_FLOAT_WEIGHTS, REWRITES
 
@@ -86,6 +87,8 @@ class Recipe:
             (fewer channels of each head's queries and keys, or values), `branches` (no attention, or no MLP, in a
             block: judged on `probe_samples` images and fitted to the others), `int4` (INT8 linears), `fp16` (FP16 sites
             to INT8).
+        int4_block: weights of INT4 linears that share a step: 32, 64, 128 or 256, as far as a linear's input is a
+            multiple of one of these; 0: all of an output channel's. Smaller ones lose less and cost bytes and time.
         rounding: of integer weights: `gptq` (the weights not yet rounded make up for each that was) or `nearest`.
         awq: search activation-aware scales for INT8 linears.
         fp16_sites, fp32_sites: regular expressions over site names; what they find is kept in that precision.
@@ -124,6 +127,7 @@ class Recipe:
     crops: int = 0
     read_weight: int = 1
     levers: str = "mlp,heads,qk,v,int4,fp16"
+    int4_block: int = 0
     rounding: str = "gptq"
     awq: bool = True
     fp16_sites: str = r"^(patch_embed|head)$"
@@ -319,6 +323,15 @@ def _check_ranges(recipe: Recipe) -> None:
         raise UserError(f"crops is {recipe.crops}: give a number of views of each image, 0 or more")
     if not 0 <= recipe.merge_tokens < LARGEST:
         raise UserError(f"merge_tokens is {recipe.merge_tokens}: give a number of pairs a block, 0 or more")
+    if recipe.int4_block not in (0, *BLOCK_SIZES):
+        raise UserError(
+            f"int4_block is {recipe.int4_block}: give one of {', '.join(map(str, BLOCK_SIZES))}, or 0 for one step per "
+            "output channel"
+        )
+    if recipe.int4_block and recipe.arena_budget_kb is not None:
+        raise UserError(
+            "linears in pieces have one step per output channel: give int4_block or arena_budget_kb, not both"
+        )
     if recipe.prune_ratio is not None and not 0 <= recipe.prune_ratio < 1:
         raise UserError(f"prune_ratio is {recipe.prune_ratio}: give the share of MLP neurons to cut, from 0 to below 1")
     if recipe.max_accuracy_drop is not None and not 0 <= recipe.max_accuracy_drop <= 100:

@@ -43,24 +43,25 @@ def test_latencies_are_ratios_within_a_round() -> None:
 
 
 def test_the_page() -> None:
-    text = page.text([Section("vit", (70, 70), True, ROWS)], "python tools/compare_runtimes.py")
+    text = page.text([Section("vit", (70, 70), True, ROWS)], "Chip, 2 cores", "python tools/compare_runtimes.py")
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
     assert lines[2] == ["ours mixed", "0.25 (0.25 to 0.25)", "5.00", "2.0", "-", "7.0", "50.00", lines[2][-1]]
     assert lines[2][-1].startswith("+25.00 (")
     assert lines[3][:5] == [page.BASE, "1.00 (1.00 to 1.00)", "20.00", "2.0", "3.0"]
     assert lines[4][0] == page.DENSE
     assert "Not made: OpenVINO FP32: no such file." in text
+    assert "of one machine, Chip, 2 cores." in text
     assert "    python tools/compare_runtimes.py\n" in text
 
 
 def test_random_weights_have_no_accuracy() -> None:
-    text = page.text([Section("vit", (224, 224), False, ROWS)], "")
+    text = page.text([Section("vit", (224, 224), False, ROWS)], "", "")
     assert "random weights: no accuracy" in text
     assert "top-1" not in text
 
 
 def test_files(tmp_path: Path) -> None:
-    written = page.write([Section("vit", (70, 70), True, ROWS)], "again", tmp_path)
+    written = page.write([Section("vit", (70, 70), True, ROWS)], "Chip, 2 cores", "again", tmp_path)
     assert [path.name for path in written] == ["performance.md", "performance.json", "performance.svg"]
     found = json.loads(written[1].read_text())["sections"][0]["rows"]
     assert found[2]["round_medians_ms"] == [5.0, 10.0, 5.0]

@@ -432,8 +432,8 @@ def test_mixed_precision_keeps_the_first_and_last_layer_in_fp16(whole: Finished)
     model = flatbuffer.read(whole.folder / "model.tflite")
     found = {type_to_name(tensor.type) for tensor in model.subgraphs[0].tensors if tensor.buffer}
     assert {"INT8", "FLOAT16"} <= found
-    own = flatbuffer.weight_dtypes(model, ["patch_embed", "head", "blocks.0.mlp.fc1"])
-    assert {site: dtype for site, (dtype, *_) in own.items()} == {
+    own = flatbuffer.stored_weights(model, ["patch_embed", "head", "blocks.0.mlp.fc1"])
+    assert {site: weight.dtype for site, weight in own.items()} == {
         "patch_embed": "FLOAT16",
         "head": "FLOAT16",
         "blocks.0.mlp.fc1": "INT8",

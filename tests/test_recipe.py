@@ -38,6 +38,7 @@ PIECES_OR_MERGING: st.SearchStrategy[dict[str, Any]] = st.one_of(
         optional={
             "merge_tokens": COUNT,
             "latency_target_ms": st.floats(1e-3, 1e6) | COUNT,
+            "int4_block": st.sampled_from([0, 32, 64, 128, 256]),
             "spend": st.just("bytes"),
             "batch_sizes": st.sampled_from(["1", "1,4", "1, 999"]),
         },
@@ -69,6 +70,7 @@ OTHERS = st.fixed_dictionaries(
         "width_multiple": COUNT,
         "probe_samples": COUNT,
         "awq_tokens": COUNT,
+        "int4_block": st.just(0),
         "seed": st.integers(0, LARGEST - 1),
     },
 ).filter(
@@ -99,6 +101,7 @@ def test_strategy_covers_every_field() -> None:
         "width_multiple",
         "probe_samples",
         "awq_tokens",
+        "int4_block",
         "seed",
         "memory_budget_mb",
         "arena_budget_kb",
@@ -139,7 +142,7 @@ def test_json_names_every_field_in_order() -> None:
 
 def test_hash_of_the_defaults() -> None:
     """Written down, so that a change of a default or of the form is a decision."""
-    assert Recipe().sha256 == "4eb035a963f60f869e75966693ed6a8ecc293fefa24ae749191174f74e817168"
+    assert Recipe().sha256 == "fb26ee9626dd2a4d61b424894979aed5bc882cb964ebec633be6546049906e5b"
 
 
 def test_hash_tells_recipes_apart() -> None:
@@ -319,6 +322,13 @@ def test_what_several_batch_sizes_do_not_go_with(other: dict[str, Any], message:
 def test_what_merging_does_not_go_with(merging: dict[str, Any], other: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         Recipe(**merging, **other)
+
+
+def test_blocks_of_int4_weights() -> None:
+    with pytest.raises(UserError, match="int4_block is 48: give one of 32, 64, 128, 256, or 0"):
+        Recipe(int4_block=48)
+    with pytest.raises(UserError, match="give int4_block or arena_budget_kb, not both"):
+        Recipe(int4_block=32, arena_budget_kb=100.0)
 
 
 def test_what_the_loss_is_given_for() -> None:

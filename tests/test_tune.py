@@ -57,7 +57,7 @@ def test_candidates_are_what_they_are_called(tmp_path: Path, monkeypatch: pytest
         for case in cases:
             file = flatbuffer.read(Path(case.file))
             sites = [f"blocks.{block}.{path}" for block in range(3) for path in ("attn.q", "mlp.fc1", "mlp.fc2")]
-            raced[case.title] = {site: found[0] for site, found in flatbuffer.weight_dtypes(file, sites).items()}
+            raced[case.title] = {site: found.dtype for site, found in flatbuffer.stored_weights(file, sites).items()}
         wins = {"int8_static, fc1 in FP32", "int8_static"}
         ratios = [Ratio.of(case.title, cases[0].title, [0.5 if case.title in wins else 2.0]) for case in cases[1:]]
         return host.HostResults((), tuple(ratios))

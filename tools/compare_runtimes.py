@@ -64,6 +64,8 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
     import compare_runtimes_page as page
     import peers
 
+    from edgeflex_tflite.targets.host import cpu_name
+
     work = Path(values.work_dir).resolve()
     work.mkdir(parents=True, exist_ok=True)
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: values.threads])  # and with it every runtime
@@ -77,7 +79,7 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
         ours = _carried_files(values, run, other, folder, work / name)
         sections.append(_section(values, other, ours, pythons, work / name, evaluate=False))
     command = shlex.join(["python", "tools/compare_runtimes.py", *sys.argv[1:]])
-    for path in page.write(sections, command, Path(values.output_dir)):
+    for path in page.write(sections, str(cpu_name()), command, Path(values.output_dir)):
         print(path)
 
 

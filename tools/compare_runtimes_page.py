@@ -86,12 +86,12 @@ class Section:
         return sorted((row for row in self.rows if row.reason is None), key=lambda row: row.median_ms)
 
 
-def write(sections: Sequence[Section], command: str, folder: Path) -> list[Path]:
+def write(sections: Sequence[Section], machine: str, command: str, folder: Path) -> list[Path]:
     """performance.md, performance.json and performance.svg."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"performance.{suffix}" for suffix in ("md", "json", "svg")]
-    files.write_bytes(paths[0], text(sections, command).encode())
-    content = {"command": command, "sections": [_figures(section) for section in sections]}
+    files.write_bytes(paths[0], text(sections, machine, command).encode())
+    content = {"machine": machine, "command": command, "sections": [_figures(section) for section in sections]}
     files.write_object(paths[1], content, indent=1)
     draw(sections, paths[2])
     return paths
@@ -106,15 +106,16 @@ def _figures(section: Section) -> dict[str, Any]:
     return {"model": section.model, "img_size": section.img_size, "trained": section.trained, "rows": rows}
 
 
-def text(sections: Sequence[Section], command: str) -> str:
+def text(sections: Sequence[Section], machine: str, command: str) -> str:
     """The page."""
     parts = [
         "# Latency, memory and accuracy beside other runtimes",
         "The same weights in every row, one image at a time, the same cores for all; every runtime in a process of "
         f"its own, all taking turns, round by round. Latencies are over that of `{BASE}`: the median over the rounds "
-        "of the ratio of medians, with the least and the greatest round. Milliseconds are of this one machine. The "
-        "arena is TFLite's plan without a delegate; the peak is that of the process over what its libraries take, up "
-        "to the first answer, in the configuration that was timed (TFLite: XNNPACK). MB are 1,000,000 bytes.",
+        "of the ratio of medians, with the least and the greatest round. Milliseconds are of one machine, "
+        f"{machine}. The arena is TFLite's plan without a delegate; the peak is that of the process over what its "
+        "libraries take, up to the first answer, in the configuration that was timed (TFLite: XNNPACK). MB are "
+        "1,000,000 bytes.",
     ]
     for section in sections:
         parts += _section(section)

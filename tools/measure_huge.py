@@ -202,7 +202,7 @@ def profile_blocks(model: str, threads: int, path: Path) -> None:
     import torch
 
     from edgeflex_tflite import files
-    from edgeflex_tflite.artifacts import BlockCut, Dtype, PrunePlan
+    from edgeflex_tflite.artifacts import BlockCut, Dtype, Grid, PrunePlan
     from edgeflex_tflite.models.sites import weight_sites
     from edgeflex_tflite.models.translate import to_edge_form
     from edgeflex_tflite.profiling.blocks import embed
@@ -229,7 +229,7 @@ def profile_blocks(model: str, threads: int, path: Path) -> None:
             if name == "prune":
                 dense, _ = prune(dense, embed(dense, images), plan, recipe)
             else:
-                scaled, _ = search(dense, embed(dense, images), dict.fromkeys(integers, 4), True, 512)
+                scaled, _ = search(dense, embed(dense, images), dict.fromkeys(integers, Grid(4)), True, 512)
                 inputs = dict.fromkeys(integers, per_token)
                 round_weights(scaled, embed(scaled, images), dtypes, recipe, inputs)
         found = {each.key: each.self_cpu_time_total for each in profiled.key_averages()}

@@ -8,9 +8,11 @@ from edgeflex_tflite.artifacts.npu import Figure, NpuReport, OnCpu
 from edgeflex_tflite.artifacts.precision import (
     AwqGroup,
     Dtype,
+    Grid,
     PrecisionPlan,
     RoundedSite,
     SitePrecision,
+    grid_of,
     share_taken_off,
 )
 from edgeflex_tflite.artifacts.profile import ActivationProfile, SiteProfile
@@ -43,6 +45,7 @@ __all__ = [
     "Dtype",
     "Figure",
     "Flip",
+    "Grid",
     "InputSpec",
     "MemoryCost",
     "Merging",
@@ -61,5 +64,6 @@ __all__ = [
     "SiteProfile",
     "StageRecord",
     "Tried",
+    "grid_of",
     "share_taken_off",
 ]

@@ -5,6 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
+from typing import NamedTuple
+
+BLOCK_SIZES = (32, 64, 128, 256)
+"""Weights that may share a step in TFLite's blockwise INT4."""
 
 
 class Dtype(str, Enum):
@@ -26,6 +30,33 @@ class Dtype(str, Enum):
         return {"FP32": 32, "FP16": 16, "INT16": 16, "INT8": 8, "INT4": 4}[self.value]
 
 
+class Grid(NamedTuple):
+    """The values that a file can store as the weights of a linear: integers, symmetric, times a step.
+
+    Attributes:
+        bits: of an integer.
+        block: weights of an output channel, side by side, that share a step; 0: all of them.
+    """
+
+    bits: int
+    block: int = 0
+
+
+def grid_of(dtype: Dtype, inside: int, int4_block: int) -> Grid:
+    """That of a linear with so many input channels.
+
+    Args:
+        dtype: of the weights, an integer.
+        inside: input channels.
+        int4_block: weights that should share a step in INT4; 0: all of an output channel's.
+
+    Returns:
+        A grid whose block is the largest, up to the one asked for, that the input is a multiple of; 0 if none is.
+    """
+    possible = [size for size in BLOCK_SIZES if size <= int4_block and inside % size == 0]
+    return Grid(dtype.bits, max(possible, default=0) if dtype is Dtype.INT4 else 0)
+
+
 @dataclasses.dataclass(frozen=True)
 class SitePrecision:
     """What a site's weights become, and why."""
@@ -44,12 +75,15 @@ class PrecisionPlan:
         activations: what INT8 sites multiply: `dynamic` (quantized at run time, float between sites) or `static`
             (quantized by calibration, integers between sites); None where no site is INT8.
         integer_io: the file's own input and output are INT8.
+        int4_block: weights that share a step in INT4 sites, as far as their inputs are multiples of it (`grid_of`); 0:
+            all of an output channel's.
     """
 
     weights: dict[str, SitePrecision]
     compute: dict[str, SitePrecision]
     activations: str | None
     integer_io: bool = False
+    int4_block: int = 0
 
     def lowered(self, dtypes: Mapping[str, Dtype]) -> PrecisionPlan:
         """With some sites in another precision, because the budget asks for it."""
@@ -89,6 +123,7 @@ class RoundedSite:
     Attributes:
         site: the linear.
         dtype: of its weights in the file.
+        block: of them that share a step; 0: all of an output channel's.
         plain_error, error: mean squared error of its output on the calibration tokens over its variance, with each
             weight rounded to the nearest, and as it was rounded.
     """
@@ -97,6 +132,7 @@ class RoundedSite:
     dtype: Dtype
     plain_error: float
     error: float
+    block: int = 0
 
 
 def share_taken_off(found: Sequence[AwqGroup] | Sequence[RoundedSite]) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from torch import nn
 
+from edgeflex_tflite.artifacts import Dtype, grid_of
 from edgeflex_tflite.budget.probe import Rest
 from edgeflex_tflite.models.edge import Block
 from edgeflex_tflite.models.tensors import linear, twin
@@ -24,7 +25,7 @@ INT4_GROUPS = tuple(INT4_NAMES)
 
 
 def int4_costs(
-    block: Block, tokens: Tokens, context: Moments | None, hidden: Moments | None, rest: Rest
+    block: Block, tokens: Tokens, context: Moments | None, hidden: Moments | None, int4_block: int, rest: Rest
 ) -> dict[tuple[str, ...], float]:
     """KL divergence of the logits, in nats, when a group of the block's linears has INT4 weights, for each group.
 
@@ -32,6 +33,7 @@ def int4_costs(
         block: dense.
         tokens: what enters it.
         context, hidden: moments of what proj and fc2 read.
+        int4_block: as in the recipe.
         rest: asks the rest of the model.
     """
     halfway = [block.after_attention(x) for x in tokens]
@@ -48,15 +50,15 @@ def int4_costs(
         assert moments is not None
         changed = twin(block)
         for path in paths:
-            changed.set_submodule(path, _in_int4(block.get_submodule(path), moments))
+            changed.set_submodule(path, _in_int4(block.get_submodule(path), moments, int4_block))
         costs[paths] = rest(changed, f"{INT4_NAMES[group]} INT4")
     return costs
 
 
-def _in_int4(dense: nn.Module, moments: Moments) -> nn.Linear:
+def _in_int4(dense: nn.Module, moments: Moments, int4_block: int) -> nn.Linear:
     assert isinstance(dense, nn.Linear)
     weight = dense.weight.double()
-    rounded = gptq(weight, moments.covariance, bits=4)
+    rounded = gptq(weight, moments.covariance, *grid_of(Dtype.INT4, dense.in_features, int4_block))
     return linear(rounded, dense.bias.double() + (weight - rounded) @ moments.mean)
 
 

@@ -162,7 +162,7 @@ def _block_costs(
         sizes["value_dim"] = _value_costs(block, context, recipe.width_multiple, rest)
     if "heads" in levers:
         sizes["num_heads"] = _head_costs(block, context, rest)
-    int4 = int4_costs(block, tokens, context, hidden, rest) if "int4" in levers else {}
+    int4 = int4_costs(block, tokens, context, hidden, recipe.int4_block, rest) if "int4" in levers else {}
     return BlockCosts(mlp, sizes, int4)
 
 

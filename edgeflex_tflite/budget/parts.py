@@ -41,7 +41,7 @@ def parts_of(
         shape, prefix = block.shape, f"blocks.{index}"
         channels = block.attn.proj.out_features
         paths = {path: plan.weights[f"{prefix}.{path}"].dtype for path in (*ATTENTION, *MLP) if _has(block, path)}
-        option = _Sizer(channels, prefix, paths, plan.activations == "dynamic", signatures)
+        option = _Sizer(channels, prefix, paths, plan.activations == "dynamic", plan.int4_block, signatures)
         mlp = [({"width": width}, loss) for width, loss in _widths(shape.width, cost, multiple)]
         attention = list(_attentions(shape, cost))
         parts.append([*option.options(MLP, shape, mlp, cost), *_dropped("mlp", cost)])
@@ -65,6 +65,7 @@ class _Sizer:
     prefix: str
     dtypes: Mapping[str, Dtype]
     dynamic: bool
+    int4_block: int
     signatures: int
 
     def options(
@@ -95,7 +96,8 @@ class _Sizer:
         sizes = linear_sizes(self.channels, shape)
         dtypes = {path: lowered.get(path, dtype) for path, dtype in self.dtypes.items() if path in paths}
         return sum(
-            _total(linear_bytes(*sizes[path], dtype, self.dynamic), self.signatures) for path, dtype in dtypes.items()
+            _total(linear_bytes(*sizes[path], dtype, self.dynamic, self.int4_block), self.signatures)
+            for path, dtype in dtypes.items()
         )
 
 

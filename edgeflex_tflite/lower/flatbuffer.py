@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -112,12 +112,28 @@ def site_of_operator(model: Any, index: int, graph: int = 0) -> str:
     return str(subgraph.tensors[subgraph.operators[index].outputs[0]].name.decode().split(";")[0])
 
 
-def weight_dtypes(model: Any, sites: Iterable[str], index: int = 0) -> dict[str, tuple[str, int, int]]:
+class StoredWeight(NamedTuple):
+    """The weight of a linear or a convolution, as a file has it.
+
+    Attributes:
+        dtype: TFLite's name of its type.
+        shape: output channels first.
+        scales: how many there are.
+        block: weights that share a scale where scales are blockwise, else 0.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    scales: int
+    block: int
+
+
+def stored_weights(model: Any, sites: Iterable[str], index: int = 0) -> dict[str, StoredWeight]:
     """What the weights of each site really are in a file, as its subgraph `index` reads them.
 
     Returns:
-        `{site: (type name, number of scales, output channels)}` for every convolution or fully connected operator that
-        is named after a site. A weight that is stored in another type and converted by DEQUANTIZE counts as stored.
+        One for every convolution or fully connected operator that is named after a site. A weight that is stored in
+        another type and converted by DEQUANTIZE counts as stored.
     """
     graph = model.subgraphs[index]
     made_by = {operator.outputs[0]: (name, operator) for name, operator in operators(model, index)}
@@ -130,7 +146,16 @@ def weight_dtypes(model: Any, sites: Iterable[str], index: int = 0) -> dict[str,
         if weight in made_by and made_by[weight][0] == "DEQUANTIZE":
             weight = made_by[weight][1].inputs[0]
         tensor = graph.tensors[weight]
-        scales = tensor.quantization.scale if tensor.quantization is not None else None
-        count = 0 if scales is None else len(np.atleast_1d(scales))
-        found[site] = (flatbuffer_utils.type_to_name(tensor.type), count, tensor.shape[0])
+        scales, block = _scales(graph, tensor.quantization)
+        found[site] = StoredWeight(flatbuffer_utils.type_to_name(tensor.type), tuple(tensor.shape), scales, block)
     return found
+
+
+def _scales(graph: Any, quantization: Any) -> tuple[int, int]:
+    """How many there are, and how many weights share one where they are blockwise."""
+    if quantization is None:
+        return 0, 0
+    if quantization.detailsType == schema.QuantizationDetails.BlockwiseQuantization:
+        details = quantization.details
+        return int(np.prod(graph.tensors[details.scales].shape)), details.blockSize
+    return (0 if quantization.scale is None else len(np.atleast_1d(quantization.scale))), 0

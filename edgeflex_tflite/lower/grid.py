@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from ai_edge_quantizer.algorithms.uniform_quantize import dequantized_weight_recovery as recovery
 from numpy.typing import NDArray
 
 from edgeflex_tflite.errors import VerificationError
-from edgeflex_tflite.quantize.rounding import INT8_LEVELS
+from edgeflex_tflite.quantize.rounding import INT8_LEVELS, storable
 
 TOLERANCE = 1e-2
 """Largest distance of a weight from its integer, in steps: float32 keeps INT8 to 1e-5 of one."""
@@ -24,8 +25,12 @@ SAMPLES = 24
 """Weights of a row by which most integers are ruled out before all are looked at."""
 
 
-def steps_of(weight: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+def steps_of(weight: NDArray[np.floating[Any]], of_blocks: bool = False) -> NDArray[np.float64]:
     """The step of every row that lies on a symmetric grid of at most 8 bits: `[out, in]` -> `[out]`.
+
+    Args:
+        weight: a row for each output channel, or for each block of one.
+        of_blocks: only steps that a file can store for blocks; any of them that fits gives the same weights again.
 
     Raises:
         VerificationError: a row lies on no such grid.
@@ -37,11 +42,20 @@ def steps_of(weight: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     counts = np.zeros(len(rows), dtype=int)
     for count in range(1, INT8_LEVELS + 1):
         left = np.flatnonzero((counts == 0) & possible[:, count - 1])
+        if of_blocks:
+            left = left[_storable(largest[left] / count)]
         fits = _distance(relative[left] * count).max(axis=1, initial=0) < TOLERANCE
         counts[left[fits]] = count
     if not counts.all():
         raise VerificationError(f"{(counts == 0).sum()} output channels lie on no grid of integers")
     return np.where(largest > 0, largest, 1) / counts
+
+
+def _storable(steps: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether a file can store these as steps of blocks."""
+    found = storable(torch.from_numpy(steps), block=1).numpy()
+    same: NDArray[np.bool_] = (found == steps) | (steps == 0)
+    return same
 
 
 def _all_integers(relative: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -59,9 +73,14 @@ def _distance(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def exact_recovery() -> Iterator[None]:
     """While it lasts, ai-edge-quantizer's recovery of rounded weights finds its steps by `steps_of`."""
 
-    def found(dequant_vals: NDArray[np.floating[Any]], **_: Any) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-        steps = steps_of(dequant_vals.reshape(len(dequant_vals), -1))
-        steps = steps.reshape(-1, *[1] * (dequant_vals.ndim - 1))
+    def found(
+        dequant_vals: NDArray[np.floating[Any]], block_size: int = 0, **_: Any
+    ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        if block_size:
+            steps = steps_of(dequant_vals.reshape(-1, block_size), of_blocks=True).reshape(len(dequant_vals), -1)
+        else:
+            steps = steps_of(dequant_vals.reshape(len(dequant_vals), -1))
+            steps = steps.reshape(-1, *[1] * (dequant_vals.ndim - 1))
         return np.zeros(steps.shape, dtype=np.int32), steps
 
     before = recovery.get_zp_scale_from_dequantized_symmetric_weights

@@ -15,7 +15,16 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from edgeflex_tflite.artifacts import WHOLE, BlockShape, Chunks, Dtype, InputSpec, MemoryCost, PrecisionPlan
+from edgeflex_tflite.artifacts import (
+    WHOLE,
+    BlockShape,
+    Chunks,
+    Dtype,
+    InputSpec,
+    MemoryCost,
+    PrecisionPlan,
+    grid_of,
+)
 from edgeflex_tflite.lower import flatbuffer
 from edgeflex_tflite.lower.deploy import scale_targets
 from edgeflex_tflite.lower.export import export_float
@@ -27,6 +36,7 @@ from edgeflex_tflite.prune.cut import whole_shape, with_widths
 from edgeflex_tflite.rewrites import FOR_ANY_WEIGHTS, SCALE
 
 FLOAT_BYTES = BIAS_BYTES = ROW_SUM_BYTES = 4
+BLOCK_STEP_BYTES = 2
 ARENA_ALIGNMENT_BYTES = 64
 ADDED_UP = ("attn.proj", "mlp.fc2")
 """Linears whose pieces add up, the first of them with the bias; the pieces of others stand side by side."""
@@ -151,8 +161,9 @@ def block_bytes(
     for name, module in left:
         if isinstance(module, nn.Linear):
             dtype = Dtype.FP32 if plan is None else plan.weights[f"{prefix}.{name}"].dtype
+            dynamic, int4_block = (False, 0) if plan is None else (plan.activations == "dynamic", plan.int4_block)
             for size in pieces[name]:
-                own = linear_bytes(*size, dtype, plan is not None and plan.activations == "dynamic")
+                own = linear_bytes(*size, dtype, dynamic, int4_block)
                 weights, kept = weights + own[0], kept + own[1]
             if name in ADDED_UP:
                 weights -= (len(pieces[name]) - 1) * pieces[name][0][1] * BIAS_BYTES
@@ -162,19 +173,22 @@ def block_bytes(
     return weights, kept
 
 
-def linear_bytes(inside: int, out: int, dtype: Dtype, dynamic: bool) -> tuple[int, int]:
+def linear_bytes(inside: int, out: int, dtype: Dtype, dynamic: bool, int4_block: int = 0) -> tuple[int, int]:
     """What a linear or a convolution of `inside` weights for each of `out` channels adds to a file.
 
     Args:
         inside, out: its sizes.
         dtype: of its weights.
         dynamic: whether activations are quantized at run time.
+        int4_block: weights that should share a step in INT4; the steps of blocks are weights too.
 
     Returns:
         Bytes of weights, and bytes that stay in the arena from the start: the expanded weights of FP16 sites, and the
         row sums that INT8 sites with activations quantized at run time keep for their zero points.
     """
     weights = -(-out * inside * dtype.bits // 8) + out * BIAS_BYTES
+    if dtype is Dtype.INT4 and (block := grid_of(dtype, inside, int4_block).block):
+        weights += out * (inside // block) * BLOCK_STEP_BYTES
     if dtype is Dtype.FP16:
         return weights, _aligned(out * inside * FLOAT_BYTES)
     if dtype is Dtype.INT8 and dynamic:
@@ -245,4 +259,4 @@ def plan_of_blocks(plan: PrecisionPlan, chosen: list[int]) -> PrecisionPlan:
                     new[name.replace(f"blocks.{index}", f"blocks.{position}", 1)] = precision
         return new
 
-    return PrecisionPlan(renumbered(plan.weights), renumbered(plan.compute), plan.activations, plan.integer_io)
+    return dataclasses.replace(plan, weights=renumbered(plan.weights), compute=renumbered(plan.compute))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from ai_edge_quantizer import calibrator, qtyping, quantizer, recipe_manager
 from ai_edge_quantizer.utils import qsv_utils
 
-from edgeflex_tflite.artifacts import Dtype, PrecisionPlan
+from edgeflex_tflite.artifacts import Dtype, PrecisionPlan, grid_of
 from edgeflex_tflite.lower import flatbuffer
 from edgeflex_tflite.lower.grid import exact_recovery
 from edgeflex_tflite.quantize.plan import PATCH_EMBED
@@ -20,7 +20,8 @@ from edgeflex_tflite.quiet import quiet
 SIGNATURE = "serving_default"
 INPUT_NAME = "args_0"
 ALL = qtyping.TFLOperationName.ALL_SUPPORTED
-WEIGHTED_OPERATORS = (qtyping.TFLOperationName.FULLY_CONNECTED, qtyping.TFLOperationName.CONV_2D)
+LINEAR = qtyping.TFLOperationName.FULLY_CONNECTED
+WEIGHTED_OPERATORS = (LINEAR, qtyping.TFLOperationName.CONV_2D)
 NOT_QUANTIZED = quantizer.AlgorithmName.NO_QUANTIZE
 MIN_MAX = quantizer.AlgorithmName.MIN_MAX_UNIFORM_QUANT
 RECOVERY = quantizer.AlgorithmName.DEQUANTIZED_WEIGHT_RECOVERY
@@ -46,7 +47,8 @@ def quantize_file(
         on_grid: the weights of integer linears lie on their integer's grid already, and are stored as they are.
     """
     work = quantizer.Quantizer(str(source))
-    for regex, operation, config, algorithm in recipe_entries(plan, on_grid):
+    inside = _inputs_of_linears(source, plan)
+    for regex, operation, config, algorithm in recipe_entries(plan, on_grid, inside):
         work.update_quantization_recipe(regex, operation, config, algorithm)
     with quiet(), exact_recovery():
         statistics = _ranges(source, work, calibration, threads) if work.need_calibration else None
@@ -79,8 +81,24 @@ def _ranges(source: Path, work: quantizer.Quantizer, calibration: Iterable[np.nd
     }
 
 
-def recipe_entries(plan: PrecisionPlan, on_grid: bool = False) -> Iterator[tuple[str, str, Any, Any]]:
-    """(regex over tensor names, operator, configuration, algorithm), later entries overruling earlier ones."""
+def _inputs_of_linears(source: Path, plan: PrecisionPlan) -> dict[str, int]:
+    """Input channels of every linear of a file, by site, where the plan has blocks of them."""
+    if not plan.int4_block:
+        return {}
+    content = flatbuffer.read(source)
+    return {site: weight.shape[-1] for site, weight in flatbuffer.stored_weights(content, plan.weights).items()}
+
+
+def recipe_entries(
+    plan: PrecisionPlan, on_grid: bool = False, inside: Mapping[str, int] | None = None
+) -> Iterator[tuple[str, str, Any, Any]]:
+    """(regex over tensor names, operator, configuration, algorithm), later entries overruling earlier ones.
+
+    Args:
+        plan: precision of every site.
+        on_grid: as in `quantize_file`.
+        inside: input channels of every linear, by site; needed where the plan has blocks of them.
+    """
     algorithm = RECOVERY if on_grid else MIN_MAX
     if plan.activations == "static":
         yield ".*", ALL, _integer_config(plan, Dtype.INT8), MIN_MAX
@@ -98,8 +116,9 @@ def recipe_entries(plan: PrecisionPlan, on_grid: bool = False) -> Iterator[tuple
         elif precision.dtype is Dtype.INT16:
             yield _site_regex(site), ALL, _integer_config(plan, Dtype.INT8, activation_bits=16), MIN_MAX
         elif site in plan.weights:
-            config = _integer_config(plan, precision.dtype)
-            for operation in WEIGHTED_OPERATORS:
+            block = grid_of(precision.dtype, inside[site], plan.int4_block).block if inside else 0
+            config = _integer_config(plan, precision.dtype, block=block)
+            for operation in (LINEAR,) if block else WEIGHTED_OPERATORS:
                 yield _site_regex(site), operation, config, MIN_MAX if site == PATCH_EMBED else algorithm
 
 
@@ -108,13 +127,15 @@ def _site_regex(site: str) -> str:
 
 
 def _integer_config(
-    plan: PrecisionPlan, weights: Dtype, activation_bits: int = 8, per_tensor: bool = False
+    plan: PrecisionPlan, weights: Dtype, activation_bits: int = 8, per_tensor: bool = False, block: int = 0
 ) -> qtyping.OpQuantizationConfig:
-    """Integer activations, by calibration or at run time, and symmetric weights with a scale per output channel.
+    """Integer activations, by calibration or at run time, and symmetric weights with a scale per channel or block.
 
     A constant that is multiplied with activations as one of them (SigLIP's latent query) has one scale.
     """
     granularity = qtyping.QuantGranularity.TENSORWISE if per_tensor else qtyping.QuantGranularity.CHANNELWISE
+    if block:
+        granularity = qtyping.QuantGranularity(f"BLOCKWISE_{block}")
     static = qtyping.TensorQuantizationConfig(num_bits=activation_bits, symmetric=activation_bits > 8)
     return qtyping.OpQuantizationConfig(
         activation_tensor_config=static if plan.activations == "static" else None,

@@ -17,7 +17,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from edgeflex_tflite.artifacts import AwqGroup
+from edgeflex_tflite.artifacts import AwqGroup, Grid
 from edgeflex_tflite.models.edge import Block, EdgeViT, Norm
 from edgeflex_tflite.models.tensors import frozen, twin
 from edgeflex_tflite.profiling.blocks import Progress, Tokens, advance, no_progress, subset
@@ -82,7 +82,9 @@ def scale_for(mean_abs: Tensor, alpha: float) -> Tensor:
 
 
 @torch.inference_mode()
-def search_block_(block: Block, tokens: Tokens, prefix: str, bits: Mapping[str, int], dynamic: bool) -> list[AwqGroup]:
+def search_block_(
+    block: Block, tokens: Tokens, prefix: str, grids: Mapping[str, Grid], dynamic: bool
+) -> list[AwqGroup]:
     """Choose and fold the best scale for every fold target of a block, in place.
 
     Each alpha of the grid is judged by the mean squared error of the residual stream behind the attention or the MLP
@@ -93,22 +95,22 @@ def search_block_(block: Block, tokens: Tokens, prefix: str, bits: Mapping[str, 
         block: it is changed.
         tokens: input of the block.
         prefix: the block's path in the model, as in `blocks.3`.
-        bits: of the weights of every site that becomes an integer; targets without any of them are left alone.
+        grids: of the weights of every site that becomes an integer; targets without any of them are left alone.
         dynamic: whether activations are quantized for each token (at run time) or with one scale for all.
     """
     halfway = [block.after_attention(x) for x in tokens]
     expected = [block.after_mlp(x) for x in halfway]
     groups = []
     for target in fold_targets(block):
-        readers = tuple(reader for reader in target.readers if f"{prefix}.{reader}" in bits)
+        readers = tuple(reader for reader in target.readers if f"{prefix}.{reader}" in grids)
         if not readers:
             continue
         run, inputs, wanted = (
             (Block.after_mlp, halfway, expected) if target.in_mlp else (Block.after_attention, tokens, halfway)
         )
         mean_abs = _mean_abs_input(block, target.readers[0], tokens)
-        widths = {reader: bits[f"{prefix}.{reader}"] for reader in readers}
-        judged = partial(_error, block, target, mean_abs, widths, dynamic, run, inputs, wanted)
+        of_readers = {reader: grids[f"{prefix}.{reader}"] for reader in readers}
+        judged = partial(_error, block, target, mean_abs, of_readers, dynamic, run, inputs, wanted)
         best, errors = _search(judged)
         fold_(block, target, scale_for(mean_abs, best))
         groups.append(AwqGroup(tuple(f"{prefix}.{reader}" for reader in readers), best, errors[0.0], errors[best]))
@@ -129,7 +131,7 @@ def _error(
     block: Block,
     target: FoldTarget,
     mean_abs: Tensor,
-    bits: Mapping[str, int],
+    grids: Mapping[str, Grid],
     dynamic: bool,
     run: Callable[[Block, Tensor], Tensor],
     inputs: Tokens,
@@ -139,14 +141,14 @@ def _error(
     """Mean squared error of `run` of the block, with one alpha at one target, over `inputs`."""
     candidate = twin(block)
     fold_(candidate, target, scale_for(mean_abs, alpha))
-    _simulate_(candidate, bits, dynamic)
+    _simulate_(candidate, grids, dynamic)
     return _squared_error([run(candidate, x) for x in inputs], wanted)
 
 
 def search(
     model: EdgeViT,
     tokens: Tokens,
-    bits: Mapping[str, int],
+    grids: Mapping[str, Grid],
     dynamic: bool,
     max_tokens: int,
     progress: Progress = no_progress,
@@ -167,7 +169,7 @@ def search(
         if (found := kept.restore(index, block)) is not None:
             model.blocks[index], chosen = found
         else:
-            chosen = search_block_(block, tokens, f"blocks.{index}", bits, dynamic)
+            chosen = search_block_(block, tokens, f"blocks.{index}", grids, dynamic)
             model.blocks[index] = kept.keep(index, block, chosen)
         groups += chosen
         tokens = advance(model.blocks[index], tokens)
@@ -190,15 +192,15 @@ def _mean_abs_input(block: Block, reader: str, tokens: Tokens) -> Tensor:
     return sum(x.sum(0).double() for x in found).div(sum(map(len, found))).float()  # type: ignore[union-attr]
 
 
-def _simulate_(block: Block, bits: Mapping[str, int], dynamic: bool) -> None:
+def _simulate_(block: Block, grids: Mapping[str, Grid], dynamic: bool) -> None:
     def rounded(_: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
         return round_activation(inputs[0], per_token=dynamic)
 
     hook: Callable = rounded
-    for reader, count in bits.items():
+    for reader, grid in grids.items():
         linear = block.get_submodule(reader)
         assert isinstance(linear, nn.Linear)
-        linear.weight = frozen(round_weight(linear.weight, count))
+        linear.weight = frozen(round_weight(linear.weight, *grid))
         linear.register_forward_pre_hook(hook)
 
 

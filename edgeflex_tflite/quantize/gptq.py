@@ -2,7 +2,8 @@
 
 Columns are rounded one after the other, those with the largest activations first. With U the upper Cholesky factor of
 H^-1 in that order, the error `e = (w_j - Q(w_j)) / U_jj` of column j is taken back by `W[:, j:] -= e U[j, j:]`, so the
-loss `tr(E H E^T)` grows by `|e|^2` alone. Columns behind the present block of them are brought up to date once a block.
+loss `tr(E H E^T)` grows by `|e|^2` alone. Columns are rounded a number at a time before those behind are brought up to
+date.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from edgeflex_tflite.quantize.rounding import clipped_steps, integers
+from edgeflex_tflite.quantize.rounding import clipped_steps, integers, of_columns
 from edgeflex_tflite.recover.regression import regularized
 from edgeflex_tflite.side_by_side import each
 
-BLOCK = 64
+COLUMNS = 64
 """Columns that are rounded between two updates of the whole matrix."""
 ROWS = 640
 """Output channels, which do not depend on each other, that are rounded together."""
@@ -22,13 +23,15 @@ RELATIVE_DAMPING = 0.01
 """Of the mean variance, on the diagonal of H (GPTQ, section 3.3)."""
 
 
-def gptq(weight: Tensor, hessian: Tensor, bits: int) -> Tensor:
+def gptq(weight: Tensor, hessian: Tensor, bits: int, block: int = 0) -> Tensor:
     """Round a weight so that its output on the calibration inputs changes least.
 
     Args:
         weight: `float64 [out, in]`.
         hessian: second moments of the input, `float64 [in, in]`.
-        bits: of the stored integer, symmetric, with one step per output channel.
+        bits: of the stored integer, symmetric.
+        block: weights of an output channel, side by side, that share a step, which is chosen before any is rounded; 0:
+            all of them.
 
     Returns:
         Values on the grid, `float64 [out, in]`.
@@ -38,8 +41,8 @@ def gptq(weight: Tensor, hessian: Tensor, bits: int) -> Tensor:
     U = _factor_of_inverse(H[order][:, order])
 
     def rounded(rows: Tensor) -> Tensor:
-        step = clipped_steps(rows, H, bits)
-        chosen = _in_order(rows.float().T[order], U, step[:, 0].float(), bits)
+        step = of_columns(clipped_steps(rows, H, bits, block), len(H))
+        chosen = _in_order(rows.T[order].float(), U, step.T[order].float(), bits)
         return chosen[torch.argsort(order)].T * step
 
     return torch.cat(list(each(rounded, weight.split(ROWS)))).contiguous()
@@ -55,14 +58,21 @@ def _factor_of_inverse(H: Tensor) -> Tensor:
 
 
 def _in_order(left: Tensor, U: Tensor, step: Tensor, bits: int) -> Tensor:
-    """The integers of a weight's columns, as rows, which lie together in memory: `left` `[in, out]` is used up."""
+    """The integers of a weight's columns, as rows, which lie together in memory.
+
+    Args:
+        left: weights, `[in, out]`, which are used up.
+        U: the factor, `[in, in]`.
+        step: of each weight, `[in, out]`.
+        bits: of an integer.
+    """
     chosen = torch.empty_like(left)
-    for begin in range(0, len(U), BLOCK):
-        end = min(begin + BLOCK, len(U))
+    for begin in range(0, len(U), COLUMNS):
+        end = min(begin + COLUMNS, len(U))
         errors = torch.empty_like(left[begin:end])
         for j in range(begin, end):
-            chosen[j] = integers(left[j], step, bits)
-            error = torch.div(left[j] - chosen[j] * step, U[j, j], out=errors[j - begin])
+            chosen[j] = integers(left[j], step[j], bits)
+            error = torch.div(left[j] - chosen[j] * step[j], U[j, j], out=errors[j - begin])
             left[j + 1 : end].addr_(U[j, j + 1 : end], error, alpha=-1)
         left[end:].addmm_(U[begin:end, end:].T, errors, alpha=-1)
     return chosen

@@ -57,6 +57,7 @@ def plan_precision(recipe: Recipe, weights: Iterable[str], compute: Iterable[str
         compute=of_compute,
         activations=activations if any_integer else None,
         integer_io=recipe.precision == "int8_full",
+        int4_block=recipe.int4_block,
     )
 
 

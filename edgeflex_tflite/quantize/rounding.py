@@ -9,6 +9,8 @@ INT8_LEVELS = 127
 SMALLEST_SHARE, CLIP_STEPS = 0.55, 9
 """The clip search goes over the row's largest weight times 1, 0.95, ..., 0.55 (AWQ, arXiv 2306.00978)."""
 TINY = 1e-12
+SMALLEST_OF_BLOCK = 2.0**-14
+"""Of the steps that FP16 holds to its full precision."""
 
 
 def levels(bits: int) -> int:
@@ -22,39 +24,58 @@ def integers(weight: Tensor, step: Tensor, bits: int) -> Tensor:
 
 
 def on_grid(weight: Tensor, step: Tensor, bits: int) -> Tensor:
-    """The nearest values that a file can store."""
+    """The nearest values that a file can store; `step` is broadcast to the weight's shape."""
     return integers(weight, step, bits) * step
 
 
-def steps_of_largest(weight: Tensor, bits: int) -> Tensor:
-    """One step per output channel such that its largest weight is the largest integer, `[out, 1]`."""
-    return weight.abs().amax(dim=1, keepdim=True).clamp_min(TINY) / levels(bits)
+def of_columns(step: Tensor, columns: int) -> Tensor:
+    """The step of each weight, `[out, in]`, from that of each block, `[out, blocks]`."""
+    return step.expand(-1, columns) if step.shape[1] == 1 else step.repeat_interleave(columns // step.shape[1], dim=1)
 
 
-def round_weight(weight: Tensor, bits: int = 8) -> Tensor:
-    """Per output channel, symmetric, to the nearest: `[out, in]` -> the same shape on the grid."""
-    return on_grid(weight, steps_of_largest(weight, bits), bits)
+def storable(step: Tensor, block: int) -> Tensor:
+    """The nearest steps that a file can store: those of blocks have 8 significant bits and FP16's exponent."""
+    if not block:
+        return step.clamp_min(TINY)
+    return step.clamp_min(SMALLEST_OF_BLOCK).to(torch.bfloat16).to(step.dtype)
 
 
-def clipped_steps(weight: Tensor, hessian: Tensor, bits: int) -> Tensor:
-    """The step of every output channel, `[out, 1]`, whose rounding error `e^T H e` is the least of the clip search.
+def steps_of_largest(weight: Tensor, bits: int, block: int = 0) -> Tensor:
+    """Steps such that the largest weight of each block is the largest integer, `[out, 1]` or `[out, blocks]`."""
+    return storable(_in_blocks(weight, block).abs().amax(dim=2) / levels(bits), block)
 
-    Every other share of the largest weight is tried, and then the neighbours of each channel's best.
+
+def round_weight(weight: Tensor, bits: int = 8, block: int = 0) -> Tensor:
+    """Symmetric, to the nearest, with a step per output channel or per block: `[out, in]` -> the same on the grid."""
+    return on_grid(weight, of_columns(steps_of_largest(weight, bits, block), weight.shape[1]), bits)
+
+
+def clipped_steps(weight: Tensor, hessian: Tensor, bits: int, block: int = 0) -> Tensor:
+    """The step of every block whose rounding error `e^T H e` within it is the least of the clip search.
+
+    Every other share of the largest weight is tried, and then the neighbours of each block's best.
 
     Args:
         weight: `float64 [out, in]`.
         hessian: second moments of the input, `float64 [in, in]`.
         bits: of the stored integer.
+        block: weights that share a step; 0: all of an output channel's.
+
+    Returns:
+        `float64 [out, blocks]`, of one block where `block` is 0.
     """
-    largest = steps_of_largest(weight, bits)
+    largest = steps_of_largest(weight, bits, block)
     shares = torch.linspace(1, SMALLEST_SHARE, CLIP_STEPS + 1, dtype=largest.dtype)
-    weight, hessian = weight.float(), hessian.float()
+    parts = _in_blocks(weight.float(), block).transpose(0, 1)
+    size = parts.shape[2]
+    moments = torch.stack([hessian[at : at + size, at : at + size] for at in range(0, len(hessian), size)]).float()
     best = torch.zeros_like(largest, dtype=torch.long)
     least = torch.full_like(largest, torch.inf, dtype=torch.float32)
 
     def attempt(share: Tensor) -> None:
-        error = on_grid(weight, (largest * shares[share]).float(), bits) - weight
-        loss = ((error @ hessian) * error).sum(1, keepdim=True)
+        step = storable(largest * shares[share], block).float().T[:, :, None]
+        error = on_grid(parts, step, bits) - parts
+        loss = ((error @ moments) * error).sum(2).T
         best[loss < least] = share[loss < least]
         torch.minimum(loss, least, out=least)
 
@@ -63,7 +84,12 @@ def clipped_steps(weight: Tensor, hessian: Tensor, bits: int) -> Tensor:
     middle = best.clone()
     for step in (-1, 1):
         attempt((middle + step).clamp(0, CLIP_STEPS))
-    return largest * shares[best]
+    return storable(largest * shares[best], block)
+
+
+def _in_blocks(weight: Tensor, block: int) -> Tensor:
+    """`[out, in]` -> `[out, blocks, block]`."""
+    return weight.unflatten(1, (-1, block or weight.shape[1]))
 
 
 def round_activation(x: Tensor, per_token: bool) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from edgeflex_tflite.artifacts import Dtype, RoundedSite
+from edgeflex_tflite.artifacts import Dtype, Grid, RoundedSite, grid_of
 from edgeflex_tflite.models.edge import Block, EdgeViT
 from edgeflex_tflite.models.sites import weight_sites
 from edgeflex_tflite.models.tensors import frozen, twin
@@ -36,8 +36,8 @@ def round_weights(
         model: float; it is not changed.
         tokens: residual stream of the calibration images before the first block.
         dtypes: of every site with weights.
-        recipe: gives `rounding` (`gptq` or `nearest`) and `refit` (solve each linear, integer or not, for the float
-            model's answer, given what it reads behind the layers that are rounded already).
+        recipe: gives `rounding` (`gptq` or `nearest`), `int4_block` and `refit` (solve each linear, integer or not,
+            for the float model's answer, given what it reads behind the layers that are rounded already).
         round_input: what the file does to the input of a site before it is multiplied.
         kept: blocks that a run before has rounded.
 
@@ -62,8 +62,9 @@ def round_weights(
             if dtypes[site].is_integer:
                 inputs = stage.regression.inputs
                 hessian = inputs.covariance if recipe.refit else inputs.second  # the bias takes the mean, or nothing
-                chosen, cost = _round(best, hessian, dtypes[site].bits, recipe.rounding)
-                found.append(RoundedSite(site, dtypes[site], *cost))
+                grid = grid_of(dtypes[site], linear.in_features, recipe.int4_block)
+                chosen, cost = _round(best, hessian, grid, recipe.rounding)
+                found.append(RoundedSite(site, dtypes[site], *cost, grid.block))
             linear.weight = frozen(chosen.float())
             if recipe.refit:
                 linear.bias = frozen(stage.regression.bias(chosen, reader).float())
@@ -86,14 +87,15 @@ def round_weights(
         linear = module.plain() if isinstance(module, RoundedLinear) else module
         rounded.set_submodule(site, linear)
         if isinstance(linear, nn.Linear) and dtypes[site].is_integer and site not in solved:
-            linear.weight = frozen(round_weight(linear.weight.double(), dtypes[site].bits).float())
+            grid = grid_of(dtypes[site], linear.in_features, recipe.int4_block)
+            linear.weight = frozen(round_weight(linear.weight.double(), *grid).float())
     return rounded, found
 
 
-def _round(weight: Tensor, hessian: Tensor, bits: int, rounding: str) -> tuple[Tensor, tuple[float, float]]:
+def _round(weight: Tensor, hessian: Tensor, grid: Grid, rounding: str) -> tuple[Tensor, tuple[float, float]]:
     """The rounded weight, and the relative error of its output: by plain rounding, and as it was rounded."""
-    plain = round_weight(weight, bits)
-    chosen = gptq(weight, hessian, bits) if rounding == "gptq" else plain
+    plain = round_weight(weight, *grid)
+    chosen = gptq(weight, hessian, *grid) if rounding == "gptq" else plain
     small = hessian.float()
     scale = _square(weight, small)
     return chosen, (_square(plain - weight, small) / scale, _square(chosen - weight, small) / scale)

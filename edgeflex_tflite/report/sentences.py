@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from edgeflex_tflite.analysis.partition import RuntimePartitions
 from edgeflex_tflite.artifacts import (
     AwqGroup,
     Confusion,
+    Dtype,
     Merging,
     Metrics,
     Parity,
@@ -104,10 +106,15 @@ def rounding_text(sites: Sequence[RoundedSite]) -> str:
     if not sites:
         return ""
     worst = max(sites, key=lambda site: site.error)
-    return (
+    text = (
         f"Rounding costs {len(sites)} linears up to {worst.error:.1e} of their output's variance ({worst.site}); to "
         f"the nearest it would be up to {max(site.plain_error for site in sites):.1e}."
     )
+    blocks = Counter(site.block for site in sites if site.dtype is Dtype.INT4)
+    if any(blocks):
+        counts = [f"{count} by {size or 'output channel'}" for size, count in sorted(blocks.items(), reverse=True)]
+        text += f" The weights of an INT4 linear share their steps in blocks: {', '.join(counts)}."
+    return text
 
 
 def tried_text(metrics: Metrics) -> str:

@@ -195,7 +195,7 @@ def describe(config: RuntimeConfig, target: str = "host") -> Environment:
     return Environment(
         target=target,
         device=platform.node(),
-        cpu=_cpu_name(),
+        cpu=cpu_name(),
         clock=_clock(),
         threads=config.num_threads,
         runtime=runtime_name(config),
@@ -236,7 +236,8 @@ def _busy_warnings() -> list[str]:
     return [f"before the start, others used {used:.0f} % of the machine's processors; believe ratios only"]
 
 
-def _cpu_name() -> str | NotMeasured:
+def cpu_name() -> str | NotMeasured:
+    """The processor of this machine, and its cores."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

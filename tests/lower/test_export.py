@@ -86,9 +86,9 @@ def test_folding_leaves_the_model_alone(edge: EdgeViT) -> None:
 
 
 def test_every_site_has_its_operator(edge: EdgeViT, float_file: Path) -> None:
-    found = flatbuffer.weight_dtypes(flatbuffer.read(float_file), weight_sites(edge))
+    found = flatbuffer.stored_weights(flatbuffer.read(float_file), weight_sites(edge))
     assert set(found) == set(weight_sites(edge))
-    assert {dtype for dtype, _, _ in found.values()} == {"FLOAT32"}
+    assert {weight.dtype for weight in found.values()} == {"FLOAT32"}
 
 
 def test_tensor_names_are_unique(float_file: Path) -> None:

@@ -13,7 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgeflex_tflite.artifacts import Dtype, PrecisionPlan
+from edgeflex_tflite.artifacts import Dtype, Grid, PrecisionPlan
 from edgeflex_tflite.lower import flatbuffer
 from edgeflex_tflite.lower.export import export_float
 from edgeflex_tflite.lower.quantizer import quantize_file
@@ -179,9 +179,9 @@ def test_planted_outliers_in_the_file(edge: EdgeViT, images: Images, tmp_path: P
     mean, std = (torch.tensor(values)[:, None, None] for values in (SPEC.mean, SPEC.std))
     noise = torch.randint(0, 256, (96, 3, 32, 32), generator=torch.Generator().manual_seed(1))
     tokens = embed(outliers, [(noise / 255 - mean) / std])
-    bits = {site: dtype.bits for site, dtype in dtypes_of(plan).items()}
-    scaled, _ = search(outliers, tokens, bits, True, 1024)
-    inputs = dict.fromkeys(bits, per_token)
+    grids = {site: Grid(dtype.bits) for site, dtype in dtypes_of(plan).items()}
+    scaled, _ = search(outliers, tokens, grids, True, 1024)
+    inputs = dict.fromkeys(grids, per_token)
     ours, _ = round_weights(scaled, tokens, dtypes_of(plan), Recipe(), inputs)
     errors = []
     for model, aligned in ((outliers, False), (ours, True)):

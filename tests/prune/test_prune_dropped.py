@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from edgeflex_tflite import serialize
-from edgeflex_tflite.artifacts import BlockCut, Chunks, Dtype
+from edgeflex_tflite.artifacts import BlockCut, Chunks, Dtype, Grid
 from edgeflex_tflite.lower.chunk import chunked
 from edgeflex_tflite.lower.deploy import with_scales_folded
 from edgeflex_tflite.lower.merge import merging, tokens_entering
@@ -136,7 +136,7 @@ def test_a_pass_that_was_killed_goes_on(tmp_path: Path, changes: list[Change], f
 def test_scales_and_rounding_pass_over_it() -> None:
     edge = edge_vit(depth=4)
     smaller, tokens = pruned(edge, MIXED), tokens_of(edge)
-    integer = {site: 8 for site in weight_sites(smaller) if site.startswith("blocks")}
+    integer = {site: Grid(8) for site in weight_sites(smaller) if site.startswith("blocks")}
     scaled, groups = search(smaller, tokens, integer, True, 10**4)
     assert {site for group in groups for site in group.sites} <= {*integer}
     with torch.inference_mode():

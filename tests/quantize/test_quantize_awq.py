@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from edgeflex_tflite.artifacts import Grid
 from edgeflex_tflite.models.edge import Block, EdgeViT
 from edgeflex_tflite.models.sites import weight_sites
 from edgeflex_tflite.models.translate import to_edge_form
@@ -136,8 +137,8 @@ def test_dead_channels_have_the_smallest_scale() -> None:
     assert (scale[1] / scale[0]).item() == pytest.approx(1 / SMALLEST_SCALE, rel=1e-5)
 
 
-def in_bits(edge: EdgeViT, bits: int = 8) -> dict[str, int]:
-    return dict.fromkeys(weight_sites(edge), bits)
+def in_int8(edge: EdgeViT) -> dict[str, Grid]:
+    return dict.fromkeys(weight_sites(edge), Grid(8))
 
 
 def rounding_error(
@@ -181,7 +182,9 @@ def test_outliers_cost_less_than_with_plain_rounding(name: str, number: int, dyn
     plant_outliers(block, target.source)
     expected = halfway_or_whole(block, target.readers, tokens)
     plain = rounding_error(block, target.readers, tokens, expected, dynamic)
-    (group,) = search_block_(block, tokens, "blocks.0", {f"blocks.0.{name}": 8 for name in target.readers}, dynamic)
+    (group,) = search_block_(
+        block, tokens, "blocks.0", {f"blocks.0.{name}": Grid(8) for name in target.readers}, dynamic
+    )
     chosen = rounding_error(block, target.readers, tokens, expected, dynamic)
     assert group.plain_error == pytest.approx(plain, rel=1e-2)
     assert group.error == pytest.approx(chosen, rel=1e-2)
@@ -193,7 +196,7 @@ def test_outliers_cost_less_than_with_plain_rounding(name: str, number: int, dyn
 @pytest.mark.parametrize("name", [PLAIN, GATED])
 def test_never_worse_than_plain_rounding(name: str, dynamic: bool) -> None:
     edge = edge_vit(name)
-    _, groups = search(edge, tokens_of(edge), in_bits(edge), dynamic, 10**6)
+    _, groups = search(edge, tokens_of(edge), in_int8(edge), dynamic, 10**6)
     assert len(groups) == 2 * len(fold_targets(edge.blocks[0]))
     assert all(0 < group.error <= group.plain_error for group in groups)
     assert all(group.alpha * GRID == round(group.alpha * GRID) for group in groups)
@@ -205,7 +208,7 @@ def test_alpha_zero_where_plain_rounding_wins(monkeypatch: pytest.MonkeyPatch) -
     worse[0] = 1e4
     monkeypatch.setattr(awq, "scale_for", lambda mean_abs, alpha: torch.ones(24) if alpha == 0 else worse)
     block = copy.deepcopy(PLAIN_BLOCK)
-    (group,) = search_block_(block, [torch.randn(2, 9, 24)], "blocks.0", {"blocks.0.attn.proj": 8}, True)
+    (group,) = search_block_(block, [torch.randn(2, 9, 24)], "blocks.0", {"blocks.0.attn.proj": Grid(8)}, True)
     assert (group.alpha, group.error) == (0, group.plain_error)
     assert all(torch.equal(value, PLAIN_BLOCK.state_dict()[key]) for key, value in block.state_dict().items())
 
@@ -214,7 +217,7 @@ def test_alpha_zero_where_plain_rounding_wins(monkeypatch: pytest.MonkeyPatch) -
 def test_search_changes_no_float_result(name: str) -> None:
     edge = edge_vit(name)
     before = copy.deepcopy(edge.state_dict())
-    scaled, groups = search(edge, tokens_of(edge), in_bits(edge), True, 10**6)
+    scaled, groups = search(edge, tokens_of(edge), in_int8(edge), True, 10**6)
     assert any(group.alpha > 0 for group in groups)
     with torch.no_grad():
         expected, found = edge(torch.cat(images())), scaled(torch.cat(images()))
@@ -230,14 +233,14 @@ INT8_SITES = ("blocks.0.attn.q", "blocks.0.attn.v", "blocks.1.mlp.fc1")
 
 def test_only_int8_readers_are_judged_and_named() -> None:
     edge = edge_vit()
-    _, groups = search(edge, tokens_of(edge), dict.fromkeys(INT8_SITES, 8), True, 10**6)
+    _, groups = search(edge, tokens_of(edge), dict.fromkeys(INT8_SITES, Grid(8)), True, 10**6)
     assert [group.sites for group in groups] == [("blocks.0.attn.q", "blocks.0.attn.v"), ("blocks.1.mlp.fc1",)]
 
 
 def test_no_int8_site_changes_nothing() -> None:
     edge = edge_vit()
     same, groups = search(
-        edge, tokens_of(edge), dict.fromkeys(["patch_embed", "head", "blocks.0.mlp.fc2"], 8), True, 10**6
+        edge, tokens_of(edge), dict.fromkeys(["patch_embed", "head", "blocks.0.mlp.fc2"], Grid(8)), True, 10**6
     )
     assert groups == []
     assert all(torch.equal(value, edge.state_dict()[key]) for key, value in same.state_dict().items())
@@ -253,7 +256,7 @@ def test_no_more_tokens_than_asked_for(monkeypatch: pytest.MonkeyPatch, max_toke
         return []
 
     monkeypatch.setattr(awq, "search_block_", watched)
-    search(edge, tokens_of(edge), in_bits(edge), True, max_tokens)
+    search(edge, tokens_of(edge), in_int8(edge), True, max_tokens)
     assert seen == [used, used]
 
 
@@ -266,7 +269,7 @@ def test_uneven_batches_weigh_by_their_tokens() -> None:
 
 def test_one_block() -> None:
     edge = edge_vit(depth=1)
-    _, groups = search(edge, tokens_of(edge), in_bits(edge), True, 10**6)
+    _, groups = search(edge, tokens_of(edge), in_int8(edge), True, 10**6)
     assert len(groups) == 3
 
 

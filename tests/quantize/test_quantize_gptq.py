@@ -10,7 +10,7 @@ from torch import Tensor
 
 from edgeflex_tflite.quantize import gptq as module
 from edgeflex_tflite.quantize.gptq import RELATIVE_DAMPING, gptq
-from edgeflex_tflite.quantize.rounding import clipped_steps, levels, on_grid, round_weight
+from edgeflex_tflite.quantize.rounding import clipped_steps, levels, of_columns, on_grid, round_weight
 
 SEEDS = st.integers(0, 10**6)
 BITS = st.sampled_from([4, 8])
@@ -52,10 +52,10 @@ def damped(hessian: Tensor) -> Tensor:
     return hessian + RELATIVE_DAMPING * hessian.diagonal().mean() * torch.eye(len(hessian)).double()
 
 
-def by_least_squares(weight: Tensor, hessian: Tensor, bits: int) -> Tensor:
+def by_least_squares(weight: Tensor, hessian: Tensor, bits: int, block: int = 0) -> Tensor:
     """Round one column; solve all that are left for what the whole row should answer; go on with the next one."""
     H = damped(hessian)
-    step = clipped_steps(weight, H, bits)
+    step = of_columns(clipped_steps(weight, H, bits, block), len(H))
     order = sorted(range(len(H)), key=lambda j: -H[j, j].item())
     rounded = torch.zeros_like(weight)
     for count, j in enumerate(order):
@@ -63,7 +63,7 @@ def by_least_squares(weight: Tensor, hessian: Tensor, bits: int) -> Tensor:
         # minimize |(w - q) H^1/2| over q[free], given q[done]
         owed = weight[:, free] @ H[free][:, free] + (weight[:, done] - rounded[:, done]) @ H[done][:, free]
         best = torch.linalg.solve(H[free][:, free], owed.T).T
-        rounded[:, j] = on_grid(best[:, :1], step, bits)[:, 0]
+        rounded[:, j] = on_grid(best[:, 0], step[:, j], bits)
     return rounded
 
 
@@ -74,14 +74,26 @@ def test_it_is_least_squares_after_every_column(seed: int, out: int, columns: in
     torch.testing.assert_close(gptq(weight, hessian, bits), by_least_squares(weight, hessian, bits))
 
 
-@pytest.mark.parametrize("block", [1, 3, 7, 64])
-def test_the_size_of_a_block_changes_nothing(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@settings(deadline=None, max_examples=30)
+@given(seed=SEEDS, out=st.integers(1, 4), blocks=st.integers(1, 4), block=st.integers(1, 5))
+def test_each_weight_has_the_step_of_its_block(seed: int, out: int, blocks: int, block: int) -> None:
+    """Whatever the order in which columns are rounded."""
+    weight, hessian = problem(seed, out, blocks * block)
+    found = gptq(weight, hessian, 4, block)
+    torch.testing.assert_close(found, by_least_squares(weight, hessian, 4, block))
+    integers = found / of_columns(clipped_steps(weight, damped(hessian), 4, block), blocks * block)
+    torch.testing.assert_close(integers, integers.round())
+    assert integers.abs().max() <= levels(4) + 1e-9
+
+
+@pytest.mark.parametrize("columns", [1, 3, 7, 64])
+def test_how_many_columns_go_together_changes_nothing(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     weight, hessian = problem(1, 5, 20)
-    monkeypatch.setattr(module, "BLOCK", block)
+    monkeypatch.setattr(module, "COLUMNS", columns)
     torch.testing.assert_close(gptq(weight, hessian, 4), by_least_squares(weight, hessian, 4))
 
 
-def test_more_columns_than_a_block() -> None:
+def test_more_columns_than_go_together() -> None:
     weight, hessian = problem(2, 3, 150)
     torch.testing.assert_close(gptq(weight, hessian, 4), by_least_squares(weight, hessian, 4))
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from edgeflex_tflite.quantize.rounding import (
+    SMALLEST_OF_BLOCK,
     SMALLEST_SHARE,
     clipped_steps,
     levels,
@@ -17,6 +18,7 @@ from edgeflex_tflite.quantize.rounding import (
     round_between,
     round_weight,
     steps_of_largest,
+    storable,
 )
 
 
@@ -178,6 +180,46 @@ def test_an_outlier_that_no_input_reaches_is_clipped() -> None:
 def test_rows_of_zeros_have_a_step() -> None:
     step = clipped_steps(torch.zeros(2, 3).double(), torch.eye(3).double(), 8)
     assert (step > 0).all() and not on_grid(torch.zeros(2, 3).double(), step, 8).any()
+
+
+BLOCKS = {"seed": st.integers(0, 10**6), "rows": st.integers(1, 4), "blocks": st.integers(1, 4)}
+
+
+@settings(deadline=None)
+@given(**BLOCKS, block=st.integers(1, 6))
+def test_a_block_is_rounded_by_itself(seed: int, rows: int, blocks: int, block: int) -> None:
+    """As a row of its own would be, but for the step that can be stored."""
+    weight = values(seed, rows, blocks * block).double()
+    parts = weight.reshape(rows * blocks, block)
+    step = storable(parts.abs().amax(1, keepdim=True) / 7, block)
+    torch.testing.assert_close(round_weight(weight, 4, block), on_grid(parts, step, 4).reshape_as(weight))
+
+
+@settings(deadline=None)
+@given(**BLOCKS, block=st.integers(1, 6))
+def test_the_clip_search_of_a_block_sees_its_inputs_alone(seed: int, rows: int, blocks: int, block: int) -> None:
+    weight, H = values(seed, rows, blocks * block).double(), hessian_of(seed + 1, blocks * block)
+    found = clipped_steps(weight, H, 4, block)
+    for number in range(blocks):
+        at = slice(number * block, (number + 1) * block)
+        alone = clipped_steps(weight[:, at].contiguous(), H[at, at].contiguous(), 4, block)
+        torch.testing.assert_close(found[:, number : number + 1], alone)
+
+
+@given(st.floats(-30, 15))
+def test_a_step_of_a_block_is_a_number_of_both_formats(exponent: float) -> None:
+    step = torch.tensor([2.0**exponent], dtype=torch.float64)
+    found = storable(step, block=32)
+    assert torch.equal(found.half().double(), found)
+    assert torch.equal(found.bfloat16().double(), found)
+    assert abs(found - step) <= max(2.0**-8 * step, SMALLEST_OF_BLOCK)
+
+
+def test_an_outlier_costs_its_own_block_alone() -> None:
+    weight = torch.linspace(-1, 1, 64)[None].double()
+    weight[0, 3] = 50
+    whole, in_blocks = (round_weight(weight, 4, block) - weight for block in (0, 32))
+    assert in_blocks[0, 32:].abs().max() < 0.1 < whole[0, 32:].abs().max()
 
 
 def test_values_outside_of_the_range_are_clipped() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgeflex_tflite.artifacts import Dtype
+from edgeflex_tflite.artifacts import Dtype, Grid
 from edgeflex_tflite.models.edge import EdgeViT
 from edgeflex_tflite.models.sites import weight_sites
 from edgeflex_tflite.models.translate import to_edge_form
@@ -181,7 +181,7 @@ def test_planted_outliers(dtype: Dtype, bits: int) -> None:
     dtypes = dtypes_of(edge, dtype)
     integer = [site for site, found in dtypes.items() if found.is_integer]
     collapsed = as_the_file(rounded_by(edge, dtypes, NEAREST, 128), integer)
-    scaled, _ = search(edge, embed(edge, [images(0, 64)]), dict.fromkeys(integer, bits), True, 1024)
+    scaled, _ = search(edge, embed(edge, [images(0, 64)]), dict.fromkeys(integer, Grid(bits)), True, 1024)
     ours = as_the_file(rounded_by(scaled, dtypes, BOTH, 128), integer)
     pixels = images(2, 128)
     with torch.no_grad():

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from edgeflex_tflite.artifacts import AwqGroup, BlockCut, BlockShape, Dtype, PrunePlan, RoundedSite
+from edgeflex_tflite.artifacts import AwqGroup, BlockCut, BlockShape, Dtype, Grid, PrunePlan, RoundedSite
 from edgeflex_tflite.models.edge import EdgeViT
 from edgeflex_tflite.models.sites import weight_sites
 from edgeflex_tflite.models.translate import to_edge_form
@@ -50,8 +50,8 @@ def rounded(edge: EdgeViT, tokens: Tokens, progress: Progress, folder: Path | No
     return round_weights(edge, tokens, dtypes, Recipe(), inputs, progress, kept)
 
 
-def integers(edge: EdgeViT) -> dict[str, int]:
-    return {site: 4 for site in weight_sites(edge) if site.startswith("blocks")}
+def integers(edge: EdgeViT) -> dict[str, Grid]:
+    return {site: Grid(4) for site in weight_sites(edge) if site.startswith("blocks")}
 
 
 class KilledError(Exception):
