@@ -8,7 +8,7 @@ import math
 import operator
 from collections.abc import Sequence
 
-from edgeflex_tflite.artifacts import BlockCut, BlockShape, Dtype, MemoryCost, PrecisionPlan, PrunePlan
+from edgeflex_tflite.artifacts import BlockCut, Dtype, MemoryCost, PrecisionPlan, PrunePlan
 from edgeflex_tflite.budget.allocate import Option, allocate
 from edgeflex_tflite.budget.curves import level_curve
 from edgeflex_tflite.budget.measure import BlockCosts, Costs, measure_blocks, measure_int8, nothing_measured
@@ -133,24 +133,23 @@ def _plan(run: Run, chosen: list[Option], costs: Costs, measured: bool) -> Prune
         attention_cut = dataclasses.replace(shape, width=block.mlp.width) != block.shape
         cuts.append(BlockCut(shape.width, block.mlp.width, error, loss, shape=shape if attention_cut else None))
     dtypes: dict[str, Dtype] = functools.reduce(operator.or_, (dict(option.dtypes) for option in chosen), {})
-    weights, arena = _saved(run, [cut.shape or cut.width for cut in cuts], dtypes)
     total = sum(option.divergence for option in chosen) if measured else None
     dense = run.dense_cost
-    return PrunePlan(
-        tuple(cuts),
-        dense.weights_bytes - weights,
-        dense.arena_bytes - arena,
-        dtypes,
-        total,
-        costs.sensitivities,
+    plan = PrunePlan(tuple(cuts), dense.weights_bytes, dense.arena_bytes, dtypes, total, costs.sensitivities)
+    weights, arena = _saved(run, plan)
+    return dataclasses.replace(
+        plan,
+        predicted_weights_bytes=dense.weights_bytes - weights,
+        predicted_arena_bytes=dense.arena_bytes - arena,
     )
 
 
-def _saved(run: Design, shapes: Sequence[int | BlockShape], dtypes: dict[str, Dtype]) -> tuple[int, int]:
+def _saved(run: Design, chosen: PrunePlan) -> tuple[int, int]:
     """Bytes of weights, and of arena held from the start, that a plan does without."""
+    dtypes = chosen.dtypes
     lowered = run.precisions.lowered(dtypes)
     weights = arena = 0
-    for index, (block, shape) in enumerate(zip(run.dense.blocks, shapes, strict=True)):
+    for index, (block, shape) in enumerate(zip(run.dense.blocks, chosen.shapes, strict=True)):
         before, after = (
             block_bytes(block, each, f"blocks.{index}", plan, rewrites=run.dense.rewrites)
             for each, plan in ((block.shape, run.precisions), (shape, lowered))
