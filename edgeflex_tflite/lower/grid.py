@@ -17,7 +17,7 @@ from ai_edge_quantizer.algorithms.uniform_quantize import dequantized_weight_rec
 from numpy.typing import NDArray
 
 from edgeflex_tflite.errors import VerificationError
-from edgeflex_tflite.quantize.rounding import INT8_LEVELS, storable
+from edgeflex_tflite.quantize.rounding import INT8_LEVELS, levels, storable
 
 TOLERANCE = 1e-2
 """Largest distance of a weight from its integer, in steps: float32 keeps INT8 to 1e-5 of one."""
@@ -26,21 +26,21 @@ SAMPLES = 24
 
 
 def steps_of(weight: NDArray[np.floating[Any]], of_blocks: bool = False) -> NDArray[np.float64]:
-    """The step of every row that lies on a symmetric grid of at most 8 bits: `[out, in]` -> `[out]`.
+    """The step of every row that lies on a symmetric grid: `[out, in]` -> `[out]`.
 
     Args:
-        weight: a row for each output channel, or for each block of one.
+        weight: a row for each output channel, of at most 8 bits, or for each block of one, of 4.
         of_blocks: only steps that a file can store for blocks; any of them that fits gives the same weights again.
 
     Raises:
         VerificationError: a row lies on no such grid.
     """
     rows = np.abs(weight.astype(np.float64))
-    largest = rows.max(axis=1)
+    largest, most = rows.max(axis=1), levels(4) if of_blocks else INT8_LEVELS
     relative = rows / np.where(largest > 0, largest, 1)[:, None]
-    possible = _all_integers(relative[:, :: max(1, rows.shape[1] // SAMPLES)])
+    possible = _all_integers(relative[:, :: max(1, rows.shape[1] // SAMPLES)], most)
     counts = np.zeros(len(rows), dtype=int)
-    for count in range(1, INT8_LEVELS + 1):
+    for count in range(1, most + 1):
         left = np.flatnonzero((counts == 0) & possible[:, count - 1])
         if of_blocks:
             left = left[_storable(largest[left] / count)]
@@ -58,9 +58,9 @@ def _storable(steps: NDArray[np.float64]) -> NDArray[np.bool_]:
     return same
 
 
-def _all_integers(relative: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether the given weights are integers when the largest is 1, 2, ..., 127: `[out, some]` -> `[out, 127]`."""
-    counts = np.arange(1, INT8_LEVELS + 1)
+def _all_integers(relative: NDArray[np.float64], most: int) -> NDArray[np.bool_]:
+    """Whether the given weights are integers when the largest is 1, 2, ..., `most`: `[out, some]` -> `[out, most]`."""
+    counts = np.arange(1, most + 1)
     near: NDArray[np.bool_] = np.all(_distance(relative[:, None] * counts[:, None]) < TOLERANCE, axis=2)
     return near
 

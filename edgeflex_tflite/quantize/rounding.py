@@ -68,7 +68,8 @@ def clipped_steps(weight: Tensor, hessian: Tensor, bits: int, block: int = 0) ->
     shares = torch.linspace(1, SMALLEST_SHARE, CLIP_STEPS + 1, dtype=largest.dtype)
     parts = _in_blocks(weight.float(), block).transpose(0, 1)
     size = parts.shape[2]
-    moments = torch.stack([hessian[at : at + size, at : at + size] for at in range(0, len(hessian), size)]).float()
+    of_pairs = hessian.float().unflatten(0, (-1, size)).unflatten(2, (-1, size))
+    moments = of_pairs.diagonal(dim1=0, dim2=2).movedim(-1, 0)
     best = torch.zeros_like(largest, dtype=torch.long)
     least = torch.full_like(largest, torch.inf, dtype=torch.float32)
 
