@@ -161,6 +161,7 @@ class Recipe:
             raise UserError(
                 "memory_budget_mb and prune_ratio contradict each other: give the budget or the ratio, not both"
             )
+        _check_int4_block(self)
         _check_branches(self)
         _check_target(self)
         _check_merging(self)
@@ -323,6 +324,15 @@ def _check_ranges(recipe: Recipe) -> None:
         raise UserError(f"crops is {recipe.crops}: give a number of views of each image, 0 or more")
     if not 0 <= recipe.merge_tokens < LARGEST:
         raise UserError(f"merge_tokens is {recipe.merge_tokens}: give a number of pairs a block, 0 or more")
+    if recipe.prune_ratio is not None and not 0 <= recipe.prune_ratio < 1:
+        raise UserError(f"prune_ratio is {recipe.prune_ratio}: give the share of MLP neurons to cut, from 0 to below 1")
+    if recipe.max_accuracy_drop is not None and not 0 <= recipe.max_accuracy_drop <= 100:
+        raise UserError(
+            f"max_accuracy_drop is {recipe.max_accuracy_drop}: give percentage points, 0 or more, up to 100"
+        )
+
+
+def _check_int4_block(recipe: Recipe) -> None:
     if recipe.int4_block not in (0, *BLOCK_SIZES):
         raise UserError(
             f"int4_block is {recipe.int4_block}: give one of {', '.join(map(str, BLOCK_SIZES))}, or 0 for one step per "
@@ -331,12 +341,6 @@ def _check_ranges(recipe: Recipe) -> None:
     if recipe.int4_block and recipe.arena_budget_kb is not None:
         raise UserError(
             "linears in pieces have one step per output channel: give int4_block or arena_budget_kb, not both"
-        )
-    if recipe.prune_ratio is not None and not 0 <= recipe.prune_ratio < 1:
-        raise UserError(f"prune_ratio is {recipe.prune_ratio}: give the share of MLP neurons to cut, from 0 to below 1")
-    if recipe.max_accuracy_drop is not None and not 0 <= recipe.max_accuracy_drop <= 100:
-        raise UserError(
-            f"max_accuracy_drop is {recipe.max_accuracy_drop}: give percentage points, 0 or more, up to 100"
         )
 
 

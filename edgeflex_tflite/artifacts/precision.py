@@ -46,7 +46,7 @@ def grid_of(dtype: Dtype, inside: int, int4_block: int) -> Grid:
     """That of a linear with so many input channels.
 
     Args:
-        dtype: of the weights, an integer.
+        dtype: of the weights; only INT4 ones are in blocks.
         inside: input channels.
         int4_block: weights that should share a step in INT4; 0: all of an output channel's.
 

@@ -187,7 +187,7 @@ def linear_bytes(inside: int, out: int, dtype: Dtype, dynamic: bool, int4_block:
         row sums that INT8 sites with activations quantized at run time keep for their zero points.
     """
     weights = -(-out * inside * dtype.bits // 8) + out * BIAS_BYTES
-    if dtype is Dtype.INT4 and (block := grid_of(dtype, inside, int4_block).block):
+    if block := grid_of(dtype, inside, int4_block).block:
         weights += out * (inside // block) * BLOCK_STEP_BYTES
     if dtype is Dtype.FP16:
         return weights, _aligned(out * inside * FLOAT_BYTES)

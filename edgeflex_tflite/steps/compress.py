@@ -5,20 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from edgeflex_tflite import files, serialize
 from edgeflex_tflite.artifacts import (
     AwqGroup,
     BlockCut,
-    Grid,
-    PrecisionPlan,
     PrunePlan,
     RoundedSite,
     grid_of,
     share_taken_off,
 )
-from edgeflex_tflite.models.edge import EdgeViT
 from edgeflex_tflite.models.sites import compute_sites, weight_sites
 from edgeflex_tflite.planning import levers_of, measure, plan_pruning
 from edgeflex_tflite.profiling.blocks import embed
@@ -90,7 +86,8 @@ def quantize_step(run: Run, pruned: Path, kept: Path, folder: Path) -> str:
     if run.recipe.awq and integer:
         tokens = embed(model, run.calibration_batches())
         dynamic = plan.activations == "dynamic"
-        grids = {site: _grid(site, model, plan) for site in integer}
+        inside = {site: model.get_parameter(f"{site}.weight")[0].numel() for site in integer}
+        grids = {site: grid_of(dtypes[site], inside[site], plan.int4_block) for site in integer}
         searched = KeptBlocks[list[AwqGroup]](kept / "awq", list[AwqGroup])
         model, groups = search(model, tokens, grids, dynamic, run.recipe.awq_tokens, run.console.progress, searched)
     if integer:
@@ -105,12 +102,6 @@ def quantize_step(run: Run, pruned: Path, kept: Path, folder: Path) -> str:
     if not integer:
         return "no site is an integer"
     return f"{len(integer)} integer sites, {share_taken_off(sites):.0%} off the error of plain rounding"
-
-
-def _grid(site: str, model: EdgeViT, plan: PrecisionPlan) -> Grid:
-    weight = weight_sites(model)[site].weight
-    assert isinstance(weight, nn.Parameter)
-    return grid_of(plan.weights[site].dtype, weight[0].numel(), plan.int4_block)
 
 
 def was_rounded(scaled: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,22 +31,20 @@ def merge_step(run: Run, scaled: Path, dense: Path, folder: Path) -> str:
     """
     recipe, model = run.recipe, serialize.read_model(scaled / "model.safetensors", run.dense)
     plan = files.read_json(scaled / "precisions.json", PrecisionPlan)
-    least, most = recipe.merge_tokens, most_merged(model)
+    measure: Callable[[Run, Path, str], float]
+    choose: Callable[[Callable[[int], float], float, int, int], Merging]
+    if recipe.latency_target_ms is not None:
+        measure, choose, limit = _median_ms, fewest_fast_enough, recipe.latency_target_ms
+    else:
+        assert recipe.max_accuracy_drop is not None
+        measure, choose, limit = partial(points_lost, dense), most_accurate_enough, recipe.max_accuracy_drop
 
-    def of_file(measure: Callable[[Run, Path, str], float], count: int) -> float:
+    def of_file(count: int) -> float:
         with tempfile.TemporaryDirectory(dir=folder) as candidate:
             path = write_alone(run, model, plan, count, Path(candidate, "float.tflite"))
             return measure(run, path, f"{count} pairs merged")
 
-    if recipe.latency_target_ms is not None:
-        merging = fewest_fast_enough(lambda count: of_file(_median_ms, count), recipe.latency_target_ms, least, most)
-    else:
-        assert recipe.max_accuracy_drop is not None
-
-        def lost(run: Run, path: Path, caption: str) -> float:
-            return points_lost(run, path, dense, caption)
-
-        merging = most_accurate_enough(lambda count: of_file(lost, count), recipe.max_accuracy_drop, least, most)
+    merging = choose(of_file, limit, recipe.merge_tokens, most_merged(model))
     files.write_json(folder / MERGING_FILE, merging)
     return _summary(merging)
 
@@ -59,6 +58,6 @@ def _median_ms(run: Run, path: Path, caption: str) -> float:
 
 
 def _summary(merging: Merging) -> str:
-    of_it = {**{count: f"{found:.2f} ms" for count, found in merging.tried}}
-    of_it |= {count: f"drop {found:+.2f} points" for count, found in merging.drops}
-    return f"{merging.count} pairs of tokens in each block, of {len(of_it)} files: {of_it[merging.count]}"
+    found = {count: f"{milliseconds:.2f} ms" for count, milliseconds in merging.tried}
+    found |= {count: f"drop {points:+.2f} points" for count, points in merging.drops}
+    return f"{merging.count} pairs of tokens in each block, of {len(found)} files: {found[merging.count]}"

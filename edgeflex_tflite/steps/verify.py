@@ -51,7 +51,7 @@ def evaluate_file_step(run: Run, lowered: Path, folder: Path) -> str:
     return _keep(folder, logits, labels)
 
 
-def points_lost(run: Run, path: Path, dense: Path, caption: str) -> float:
+def points_lost(dense: Path, run: Run, path: Path, caption: str) -> float:
     """Percentage points of top-1 on the evaluation images that a file loses against the logits in a folder."""
     logits, _, _ = _of_file(run, path, caption)
     return _drop(*_logits(dense), logits)[0]
