@@ -11,6 +11,8 @@ from absl import flags
 from edgeflex_tflite.errors import UserError, VerificationError
 
 BAD_INPUT, FAILED_CHECK, INTERRUPTED = 2, 3, 130
+READ_BY_TORCH = {"OMP_WAIT_POLICY": "PASSIVE", "THP_MEM_ALLOC_ENABLE": "1"}
+"""When it loads: threads that spin stall a busy machine, and large tensors in small pages are slow to come by."""
 
 
 def run(
@@ -30,7 +32,8 @@ def run(
     Returns:
         The exit code: 0, 2 for anything wrong with the input, 3 where the written file failed a check, 130 on Ctrl-C.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch loads; threads that spin stall a busy machine
+    for name, value in READ_BY_TORCH.items():
+        os.environ.setdefault(name, value)
     values = flags.FlagValues()
     define(values)
     if {"--help", "-help", "-h", "--helpfull"} & set(sys.argv[1:]):

@@ -279,12 +279,15 @@ def check_output(output: Path, resume: bool, overwrite: bool) -> None:
 @contextlib.contextmanager
 def deterministic(seed: int, threads: int) -> Iterator[None]:
     """The same numbers every time: a seed, a fixed number of threads, deterministic kernels."""
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    settings: Any = torch.utils.deterministic
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), settings.fill_uninitialized_memory
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
+    settings.fill_uninitialized_memory = False  # no kernel reads what nothing has written
     try:
         yield
     finally:
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1])
+        settings.fill_uninitialized_memory = before[2]

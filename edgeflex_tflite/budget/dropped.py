@@ -50,13 +50,13 @@ def dropped_costs(tokens: Tokens, before: Tokens, rest: Rest) -> dict[str, float
     without = twin(without_dropped(block, dataclasses.replace(block.shape, **DROPPED["mlp"])))
     contexts = [block.context(x) for x in tokens]
     wanted = [block.after_mlp(y) - x for x, y in zip(tokens, half, strict=True)]
-    refit_(Stage(without, None, ("attn.proj",), lambda i: (contexts[i], (wanted[i],)), len(wanted)))
+    refit_(Stage(without, None, ("attn.proj",), lambda i: (contexts[i], wanted[i]), len(wanted)))
     return costs | {"mlp": rest(without, "no MLP")}
 
 
 def _answering(block: Block, tokens: Tokens, goal: Tokens) -> Block:
     """The block with an fc2 that brings the residual stream to `goal`."""
     changed = twin(block)
-    batches = [(hidden, (wanted - x,)) for (x, hidden), wanted in zip(mlp_inputs(block, tokens), goal, strict=True)]
+    batches = [(hidden, wanted - x) for (x, hidden), wanted in zip(mlp_inputs(block, tokens), goal, strict=True)]
     refit_(Stage(changed, None, ("mlp.fc2",), batches.__getitem__, len(batches)))
     return changed

@@ -12,7 +12,7 @@ from edgeflex_tflite.models.edge import Block
 from edgeflex_tflite.models.tensors import linear, twin
 from edgeflex_tflite.profiling.blocks import Tokens
 from edgeflex_tflite.prune.statistics import HiddenMoments, Moments
-from edgeflex_tflite.quantize.gptq import gptq
+from edgeflex_tflite.quantize.gptq import Curvature, gptq
 
 INT4_NAMES = {
     ("attn.q", "attn.k", "attn.v"): "qkv",
@@ -58,7 +58,7 @@ def int4_costs(
 def _in_int4(dense: nn.Module, moments: Moments, int4_block: int) -> nn.Linear:
     assert isinstance(dense, nn.Linear)
     weight = dense.weight.double()
-    rounded = gptq(weight, moments.covariance, *grid_of(Dtype.INT4, dense.in_features, int4_block))
+    rounded = gptq(weight, Curvature.of(moments.covariance), *grid_of(Dtype.INT4, dense.in_features, int4_block))
     return linear(rounded, dense.bias.double() + (weight - rounded) @ moments.mean)
 
 

@@ -179,6 +179,10 @@ class Block(nn.Module):
         normed = self.norm1(x)
         return self.attn.context(normed, normed)
 
+    def hidden(self, x: Tensor) -> Tensor:
+        """What the MLP's fc2 reads, given the residual stream between attention and MLP."""
+        return self.mlp.hidden(self.norm2(x))
+
     def after_attention(self, x: Tensor, reads: slice = ALL_TOKENS) -> Tensor:
         """The residual stream between attention and MLP, for the tokens in `reads` alone."""
         if isinstance(self.attn, NoAttention):

@@ -51,7 +51,7 @@ def mlp_inputs(block: Block, tokens: Tokens) -> Iterator[tuple[Tensor, Tensor]]:
     for entering in tokens:
         with torch.inference_mode():
             x = block.after_attention(entering)
-            hidden = block.mlp.hidden(block.norm2(x))
+            hidden = block.hidden(x)
         yield x, hidden
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
@@ -12,6 +13,7 @@ from edgeflex_tflite.artifacts import ActivationProfile, SiteProfile
 from edgeflex_tflite.models.edge import EdgeViT
 from edgeflex_tflite.models.sites import compute_sites, weight_sites
 from edgeflex_tflite.profiling.streaming import StreamingStatistics
+from edgeflex_tflite.side_by_side import each
 
 PERCENTILES = (50.0, 99.0, 99.9)
 FLOAT_BYTES = 4
@@ -26,24 +28,32 @@ def profile(model: EdgeViT, batches: Iterable[Tensor]) -> ActivationProfile:
         batches: normalized images, `float32 [B, 3, H, W]` each.
 
     Returns:
-        The profile; sites that were never called have `calls == 0`. Memory: one histogram and three vectors a site.
+        The profile; sites that were never called have `calls == 0`. Memory: one histogram and three vectors a site, for
+        all images and for each of the batches at work.
     """
     sites = weight_sites(model) | compute_sites(model)
     statistics = {name: StreamingStatistics() for name in sites}
     elements = dict.fromkeys(sites, 0)
     images = 0
+    batch_at_work = threading.local()
 
     def watch(name: str, channel_dim: int) -> Callable[[nn.Module, object, Tensor], None]:
         def hook(_: nn.Module, __: object, output: Tensor) -> None:
-            statistics[name].add(output, channel_dim)
+            batch_at_work.found.setdefault(name, StreamingStatistics()).add(output, channel_dim)
             elements[name] = output.numel() // len(output)
 
         return hook
 
+    def observe(batch: Tensor) -> tuple[int, dict[str, StreamingStatistics]]:
+        batch_at_work.found = {}
+        model(batch)
+        return len(batch), batch_at_work.found
+
     with hooked({name: (module, watch(name, _channel_dim(module))) for name, module in sites.items()}):
-        for batch in batches:
-            model(batch)
-            images += len(batch)
+        for count, found in each(observe, batches):
+            images += count
+            for name, of_batch in found.items():
+                statistics[name] += of_batch
     return ActivationProfile(images, {name: _summary(statistics[name], elements[name]) for name in sites})
 
 

@@ -34,16 +34,28 @@ class StreamingStatistics:
         rows = x.detach().movedim(channel_dim, -1).flatten(0, -2)
         magnitude = rows.abs()
         total, total_abs = rows.sum(0).double(), magnitude.sum(0).double()
+        largest = magnitude.amax(0)
+        leading = (magnitude.float().view(torch.int32) >> SHIFT).sub_(FIRST_BIN).clamp_(0, BINS - 1)
+        histogram = torch.bincount(leading.flatten(), minlength=BINS)
+        self._take(1, len(rows), total, total_abs, largest, histogram)
+
+    def __iadd__(self, other: StreamingStatistics) -> StreamingStatistics:
+        """Take in what another one has taken in."""
+        self._take(other.calls, other.rows, other._sum, other._sum_abs, other._max_abs, other._histogram)
+        return self
+
+    def _take(
+        self, calls: int, rows: int, total: Tensor, total_abs: Tensor, largest: Tensor, histogram: Tensor
+    ) -> None:
         if self.calls == 0:
-            self._sum, self._sum_abs, self._max_abs = total, total_abs, magnitude.amax(0)
-        else:
+            self._sum, self._sum_abs, self._max_abs = total, total_abs, largest
+        elif calls:
             self._sum = self._sum + total
             self._sum_abs = self._sum_abs + total_abs
-            self._max_abs = torch.maximum(self._max_abs, magnitude.amax(0))
-        leading = (magnitude.float().view(torch.int32) >> SHIFT).sub_(FIRST_BIN).clamp_(0, BINS - 1)
-        self._histogram += torch.bincount(leading.flatten(), minlength=BINS)
-        self.calls += 1
-        self.rows += rows.shape[0]
+            self._max_abs = torch.maximum(self._max_abs, largest)
+        self._histogram += histogram
+        self.calls += calls
+        self.rows += rows
 
     @property
     def mean(self) -> Tensor:

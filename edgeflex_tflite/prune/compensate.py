@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from edgeflex_tflite.prune.statistics import Moments
+from edgeflex_tflite.prune.statistics import Moments, plus_diagonal
+from edgeflex_tflite.symmetric import quadratic
 
 SMALLEST_RELATIVE_RIDGE = 1e-4
 """Of the mean variance: keeps the solve well conditioned where the estimate below asks for no ridge at all."""
@@ -28,20 +29,33 @@ def ridge(covariance: Tensor, rows: int) -> float:
     """
     p = len(covariance)
     trace = covariance.trace()
-    trace_of_square = covariance.square().sum()
+    trace_of_square = torch.linalg.vector_norm(covariance).square()
     numerator = (1 - 2 / p) * trace_of_square + trace**2
     denominator = (rows + 1 - 2 / p) * (trace_of_square - trace**2 / p)
     rho = (numerator / denominator).clamp(SMALLEST_RELATIVE_RIDGE, 1.0) if denominator > 0 else torch.tensor(1.0)
     return max((rho * trace / p).item(), torch.finfo(torch.float64).tiny)
 
 
-def compensation(moments: Moments, kept: Tensor, cut: Tensor) -> tuple[Tensor, Tensor]:
-    """`B [cut, kept]` and `c [cut]` of the linear prediction of cut neurons from kept ones, in float64."""
+def compensation(weight: Tensor, moments: Moments, kept: Tensor, cut: Tensor) -> tuple[Tensor, Tensor]:
+    """What the kept neurons and the bias take over from the cut ones.
+
+    Args:
+        weight: of the cut neurons, W2[:, P], `float64 [channels, cut]`.
+        moments: of all neurons.
+        kept, cut: indices.
+
+    Returns:
+        `weight B [channels, kept]` and `weight c [channels]`, float64.
+    """
     sigma = moments.covariance
-    regularized = sigma[kept][:, kept] + ridge(sigma, moments.rows) * torch.eye(len(kept), dtype=sigma.dtype)
-    factor = torch.linalg.cholesky(regularized)
-    B = torch.cholesky_solve(sigma[kept][:, cut], factor).T
-    return B, moments.mean[cut] - B @ moments.mean[kept]
+    across = sigma[kept]
+    factor = torch.linalg.cholesky(plus_diagonal(across[:, kept], ridge(sigma, moments.rows)))
+    wanted = across[:, cut]
+    if len(weight) < len(cut):  # the system is solved for whichever are fewer
+        taken_over = torch.cholesky_solve(wanted @ weight.T, factor).T
+    else:
+        taken_over = weight @ torch.cholesky_solve(wanted, factor).T
+    return taken_over, weight @ moments.mean[cut] - taken_over @ moments.mean[kept]
 
 
 def error_curve(weight: Tensor, moments: Moments, order: Tensor, compensate: str) -> Tensor:
@@ -64,7 +78,7 @@ def error_curve(weight: Tensor, moments: Moments, order: Tensor, compensate: str
     W = weight.double()[:, order]
     if compensate == "ridge":
         sigma = moments.covariance[order][:, order]
-        L = torch.linalg.cholesky(sigma + ridge(sigma, moments.rows) * torch.eye(len(order), dtype=sigma.dtype))
+        L = torch.linalg.cholesky(plus_diagonal(sigma, ridge(sigma, moments.rows)))
         each = (W @ L).square().sum(0)
     else:
         together = {"bias": moments.covariance, "none": moments.second}[compensate]
@@ -75,30 +89,32 @@ def error_curve(weight: Tensor, moments: Moments, order: Tensor, compensate: str
 
 def mean_square(linear: nn.Linear, moments: Moments) -> float:
     """Mean over tokens of a linear's squared output, summed over channels."""
-    return _mean_square(linear.weight.double(), linear.bias.double(), moments.mean, moments.covariance.float())
+    weight = linear.weight
+    varies = quadratic(weight, moments.covariance.float()).sum(dtype=torch.float64)
+    return (varies + (weight.double() @ moments.mean + linear.bias.double()).square().sum()).item()
 
 
-def output_errors(dense: nn.Linear, smaller: Sequence[nn.Linear], kept: Tensor, moments: Moments) -> tuple[float, ...]:
-    """Mean squared errors of fc2's output when each of `smaller` reads the `kept` neurons, over the mean square."""
-    covariance = moments.covariance.float()
+def output_errors(
+    dense: nn.Linear, smaller: Sequence[nn.Linear], kept: Tensor, cut: Tensor, moments: Moments
+) -> tuple[float, ...]:
+    """Mean squared errors of fc2's output when each of `smaller` reads the `kept` neurons, over the mean square.
+
+    With D = W2[:, S] - W2' the varying part of an error is the trace of `D Sigma_SS D^T + 2 D Sigma_SP W2[:, P]^T +
+    W2[:, P] Sigma_PP W2[:, P]^T`, and that of the output itself is the same with a W2' of zeros. These products are in
+    float32, half the time of float64.
+    """
+    of_cut = dense.weight[:, cut]
+    rows_kept, rows_cut = moments.covariance[kept].float(), moments.covariance[cut].float()
+    among_kept, across = rows_kept[:, kept], of_cut @ rows_cut[:, kept]
+    alone = quadratic(of_cut, rows_cut[:, cut]).sum(dtype=torch.float64)
 
     def size(weight: Tensor, bias: Tensor) -> float:
-        return _mean_square(weight, bias, moments.mean, covariance)
+        lost = dense.weight[:, kept] - weight
+        varies = alone
+        if lost.any():
+            varies = alone + (quadratic(lost, among_kept) + 2 * (across * lost).sum(1)).sum(dtype=torch.float64)
+        mean = lost.double() @ moments.mean[kept] + of_cut.double() @ moments.mean[cut]
+        return (varies + (mean + dense.bias.double() - bias.double()).square().sum()).item()
 
-    whole = max(size(dense.weight.double(), dense.bias.double()), torch.finfo(torch.float64).tiny)
-    errors = []
-    for reader in smaller:
-        weight = dense.weight.double().clone()
-        weight[:, kept] -= reader.weight.double()
-        errors.append(size(weight, dense.bias.double() - reader.bias.double()) / whole)
-    return tuple(errors)
-
-
-def _mean_square(weight: Tensor, bias: Tensor, mean: Tensor, covariance: Tensor) -> float:
-    """Of `weight x + bias`; the largest product is in `covariance`'s float32, half the time of float64."""
-    used = weight.any(0)
-    if not used.all():
-        covariance = covariance[used][:, used]
-    single = weight[:, used].float()
-    varies = ((single @ covariance) * single).sum(dtype=torch.float64)
-    return (varies + (weight @ mean + bias).square().sum()).item()
+    whole = max(size(torch.zeros(()), torch.zeros(())), torch.finfo(torch.float64).tiny)
+    return tuple(max(0.0, size(reader.weight, reader.bias)) / whole for reader in smaller)

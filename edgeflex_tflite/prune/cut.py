@@ -46,8 +46,8 @@ def cut_inputs(reader: nn.Linear, moments: Moments, kept: Tensor, cut: Tensor, c
     W, bias = reader.weight.double(), reader.bias.double()
     smaller = W[:, kept]
     if compensate == "ridge" and len(cut):
-        B, c = compensation(moments, kept, cut)
-        smaller, bias = smaller + W[:, cut] @ B, bias + W[:, cut] @ c
+        taken_over, shift = compensation(W[:, cut], moments, kept, cut)
+        smaller, bias = smaller + taken_over, bias + shift
     elif compensate == "bias":
         bias = bias + W[:, cut] @ moments.mean[cut]
     return linear(smaller, bias)

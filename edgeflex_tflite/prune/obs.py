@@ -12,6 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from edgeflex_tflite import symmetric
+
 BLOCK = 128
 """Neurons that are cut between two updates of the whole matrices."""
 
@@ -31,7 +33,7 @@ def obs_order(weight: Tensor, hessian: Tensor, count: int | None = None) -> tupl
     """
     count = len(hessian) if count is None else count
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(hessian).to(weight.dtype))
-    gram = weight.T @ weight
+    gram = symmetric.gram(weight)
     alive = torch.arange(len(hessian))
     order: list[int] = []
     costs: list[float] = []

@@ -10,7 +10,7 @@ from torch import Tensor
 from edgeflex_tflite.models.edge import Mlp
 from edgeflex_tflite.prune.compensate import ridge
 from edgeflex_tflite.prune.obs import obs_order
-from edgeflex_tflite.prune.statistics import HiddenMoments
+from edgeflex_tflite.prune.statistics import HiddenMoments, plus_diagonal
 
 
 def energy(mlp: Mlp, moments: HiddenMoments) -> Tensor:
@@ -60,7 +60,7 @@ def keep_order(
         return torch.argsort(from_loss, descending=True, stable=True)
     if score == OBS:
         sigma = moments.covariance
-        hessian = sigma + ridge(sigma, moments.rows) * torch.eye(len(sigma), dtype=sigma.dtype)
+        hessian = plus_diagonal(sigma, ridge(sigma, moments.rows))
         cut = obs_order(mlp.fc2.weight, hessian, count)[0].flip(0)
         kept = torch.ones(len(sigma), dtype=torch.bool)
         kept[cut] = False

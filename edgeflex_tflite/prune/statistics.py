@@ -6,12 +6,13 @@ import dataclasses
 import functools
 import itertools
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 
 from edgeflex_tflite.side_by_side import each
+from edgeflex_tflite.symmetric import gram
 
 
 class Moments:
@@ -24,7 +25,10 @@ class Moments:
 
     def __init__(self, rows: int, mean: Tensor, covariance: Tensor) -> None:
         self.rows, self.mean, self.covariance = rows, mean, covariance
-        self.second = covariance + torch.outer(mean, mean)
+
+    @functools.cached_property
+    def second(self) -> Tensor:
+        return self.covariance + torch.outer(self.mean, self.mean)
 
     def mapped(self, matrix: Tensor) -> Moments:
         """Moments of `matrix x`, with `matrix` `float64 [r, p]`."""
@@ -43,7 +47,7 @@ class HiddenMoments(Moments):
     """
 
     def __init__(self, batches: Iterable[Tensor]) -> None:
-        self._take(summed(functools.partial(_without_answers, x) for x in batches))
+        self._take(summed(functools.partial(_without_answer, x) for x in batches))
 
     @classmethod
     def of_sums(cls, sums: Sums) -> HiddenMoments:
@@ -53,89 +57,83 @@ class HiddenMoments(Moments):
 
     def _take(self, sums: Sums) -> None:
         centre = sums.total / sums.rows
-        super().__init__(sums.rows, sums.origin.double() + centre, sums.gram / sums.rows - torch.outer(centre, centre))
+        super().__init__(sums.rows, sums.origin.double() + centre, centre_(sums.gram, centre, centre, sums.rows))
         self.mean_abs = sums.total_abs / sums.rows
 
 
 @dataclasses.dataclass
 class Sums:
-    """Sums over tokens of an input x and of answers y to it, x and y taken relative to their origins.
+    """Sums over tokens of an input x and of the answer y to it, if any, x and y taken relative to their origins.
 
     A channel whose mean is large against its variance would otherwise lose the variance to rounding, and its covariance
     would no longer be positive.
 
     Attributes:
-        origins: of x `[p]`, and of each y `[out]`: their means in the first batch.
+        origin, origin_of_answer: means of x `[p]` and of y `[out]` in the first batch.
         rows: number of tokens.
         total_abs: of |x| itself.  total: of x.  gram: of x x^T.
-        totals: of each y.  products: of each y x^T.
+        total_of_answer: of y.  product: of y x^T.
     """
 
-    origins: tuple[Tensor, ...]
+    origin: Tensor
+    origin_of_answer: Tensor
     rows: int
     total_abs: Tensor
     total: Tensor
     gram: Tensor
-    totals: tuple[Tensor, ...]
-    products: tuple[Tensor, ...]
-
-    @property
-    def origin(self) -> Tensor:
-        return self.origins[0]
+    total_of_answer: Tensor
+    product: Tensor
 
     def __iadd__(self, other: Sums) -> Sums:
         self.rows += other.rows
         self.total_abs += other.total_abs
         self.total += other.total
         self.gram += other.gram
-        for ours, theirs in zip((*self.totals, *self.products), (*other.totals, *other.products), strict=True):
-            ours.add_(theirs)
+        self.total_of_answer += other.total_of_answer
+        self.product += other.product
         return self
 
 
-Batch = tuple[Tensor, Sequence[Tensor]]
-"""x `[..., p]`, and each answer to it, `[..., out]`."""
-STRIPE = 1280
-"""Columns of a Gram matrix that are computed together."""
+Batch = tuple[Tensor, Tensor]
+"""x `[..., p]`, and the answer to it, `[..., out]`, which may have no channels."""
 
 
-def _without_answers(x: Tensor) -> Batch:
-    return x, ()
+def _without_answer(x: Tensor) -> Batch:
+    return x, x[..., :0]
 
 
 def summed(batches: Iterable[Callable[[], Batch]]) -> Sums:
     """Sums over all batches, of which there is at least one; each is made by the thread that adds it up."""
     coming = iter(batches)
     first = next(coming)()
-    origins = tuple(x.flatten(0, -2).mean(0) for x in (first[0], *first[1]))
-    parts = each(functools.partial(_sums, origins), itertools.chain([lambda: first], coming))
+    origin, origin_of_answer = (part.flatten(0, -2).mean(0) for part in first)
+    parts = each(functools.partial(_sums, origin, origin_of_answer), itertools.chain([lambda: first], coming))
     return functools.reduce(operator.iadd, parts)
 
 
-def _sums(origins: tuple[Tensor, ...], make: Callable[[], Batch]) -> Sums:
-    inputs, outputs = make()
-    x, *answers = (part.flatten(0, -2) for part in (inputs, *outputs))
-    centred = x - origins[0]
-    wanted = [y - origin for y, origin in zip(answers, origins[1:], strict=True)]
+def _sums(origin: Tensor, origin_of_answer: Tensor, make: Callable[[], Batch]) -> Sums:
+    x, answer = (part.flatten(0, -2) for part in make())
+    total_abs = x.abs().sum(0).double()
+    x, answer = x - origin, answer - origin_of_answer
     return Sums(
-        origins,
+        origin,
+        origin_of_answer,
         len(x),
-        x.abs().sum(0).double(),
-        centred.sum(0).double(),
-        gram(centred).double(),
-        tuple(y.sum(0).double() for y in wanted),
-        tuple((y.T @ centred).double() for y in wanted),
+        total_abs,
+        x.sum(0).double(),
+        gram(x).double(),
+        answer.sum(0).double(),
+        (answer.T @ x).double(),
     )
 
 
-def gram(x: Tensor) -> Tensor:
-    """`x^T x` of `[n, p]`, stripe by stripe: what lies above the diagonal is the mirror image of what lies below."""
-    p = x.shape[1]
-    if p <= STRIPE:
-        return x.T @ x
-    found = x.new_empty(p, p)
-    for begin in range(0, p, STRIPE):
-        end = begin + STRIPE
-        found[begin:, begin:end] = x[:, begin:].T @ x[:, begin:end]
-        found[begin:end, end:] = found[end:, begin:end].T
-    return found
+def centre_(products: Tensor, left: Tensor, right: Tensor, rows: int) -> Tensor:
+    """A covariance from sums of products relative to any origins, given the means relative to them; in place."""
+    return products.div_(rows).addr_(left, right, alpha=-1)
+
+
+def plus_diagonal(matrix: Tensor, amount: float | Tensor) -> Tensor:
+    """`matrix + amount I`, as a new one."""
+    changed = matrix.clone()
+    changed.diagonal().add_(amount)
+    return changed

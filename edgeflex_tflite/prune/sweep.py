@@ -87,6 +87,6 @@ def _cut_mlp_(stage: Stage, cut: BlockCut, recipe: Recipe, from_loss: Tensor | N
     order = keep_order(mlp, moments, recipe.prune_score, from_loss, mlp.width - cut.width)
     alone = cut_mlp(mlp, moments, order, cut.width, "none")
     chosen = stage.block.mlp = cut_mlp(mlp, moments, order, cut.width, recipe.compensate)
-    kept = order[: cut.width].sort().values
-    error_cut_alone, error = output_errors(mlp.fc2, (alone.fc2, chosen.fc2), kept, moments)
+    kept, lost = order[: cut.width].sort().values, order[cut.width :]
+    error_cut_alone, error = output_errors(mlp.fc2, (alone.fc2, chosen.fc2), kept, lost, moments)
     return dataclasses.replace(cut, error_cut_alone=error_cut_alone, error=error)

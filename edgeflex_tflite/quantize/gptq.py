@@ -8,6 +8,8 @@ date.
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor
 
@@ -23,12 +25,34 @@ RELATIVE_DAMPING = 0.01
 """Of the mean variance, on the diagonal of H (GPTQ, section 3.3)."""
 
 
-def gptq(weight: Tensor, hessian: Tensor, bits: int, block: int = 0) -> Tensor:
+@dataclasses.dataclass(frozen=True)
+class Curvature:
+    """What GPTQ asks of an input, whatever reads it.
+
+    Attributes:
+        hessian: damped second moments, `float64 [in, in]`.
+        order: its columns, those with the largest activations first.
+        factor: the upper Cholesky factor of its inverse in that order, `float32 [in, in]`.
+    """
+
+    hessian: Tensor
+    order: Tensor
+    factor: Tensor
+
+    @classmethod
+    def of(cls, hessian: Tensor) -> Curvature:
+        """Of second moments of an input, `float64 [in, in]`."""
+        H = regularized(hessian, RELATIVE_DAMPING)
+        order = torch.argsort(H.diagonal(), descending=True, stable=True)
+        return cls(H, order, _factor_of_inverse(H[order][:, order]))
+
+
+def gptq(weight: Tensor, curvature: Curvature, bits: int, block: int = 0) -> Tensor:
     """Round a weight so that its output on the calibration inputs changes least.
 
     Args:
         weight: `float64 [out, in]`.
-        hessian: second moments of the input, `float64 [in, in]`.
+        curvature: of its input.
         bits: of the stored integer, symmetric.
         block: weights of an output channel, side by side, that share a step, which is chosen before any is rounded; 0:
             all of them.
@@ -36,14 +60,12 @@ def gptq(weight: Tensor, hessian: Tensor, bits: int, block: int = 0) -> Tensor:
     Returns:
         Values on the grid, `float64 [out, in]`.
     """
-    H = regularized(hessian, RELATIVE_DAMPING)
-    order = torch.argsort(H.diagonal(), descending=True, stable=True)
-    U = _factor_of_inverse(H[order][:, order])
+    order, back = curvature.order, torch.argsort(curvature.order)
 
     def rounded(rows: Tensor) -> Tensor:
-        step = of_columns(clipped_steps(rows, H, bits, block), len(H))
-        chosen = _in_order(rows.T[order].float(), U, step.T[order].float(), bits)
-        return chosen[torch.argsort(order)].T * step
+        step = of_columns(clipped_steps(rows, curvature.hessian, bits, block), len(order))
+        chosen = _in_order(rows.T[order].float(), curvature.factor, step.T[order].float(), bits)
+        return chosen[back].T * step
 
     return torch.cat(list(each(rounded, weight.split(ROWS)))).contiguous()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from edgeflex_tflite.symmetric import quadratic
+
 INT8_LEVELS = 127
 SMALLEST_SHARE, CLIP_STEPS = 0.55, 9
 """The clip search goes over the row's largest weight times 1, 0.95, ..., 0.55 (AWQ, arXiv 2306.00978)."""
@@ -76,7 +78,7 @@ def clipped_steps(weight: Tensor, hessian: Tensor, bits: int, block: int = 0) ->
     def attempt(share: Tensor) -> None:
         step = storable(largest * shares[share], block).float().T[:, :, None]
         error = on_grid(parts, step, bits) - parts
-        loss = ((error @ moments) * error).sum(2).T
+        loss = quadratic(error, moments).T
         best[loss < least] = share[loss < least]
         torch.minimum(loss, least, out=least)
 

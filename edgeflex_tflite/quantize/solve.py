@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +13,14 @@ from edgeflex_tflite.models.edge import Block, EdgeViT
 from edgeflex_tflite.models.sites import weight_sites
 from edgeflex_tflite.models.tensors import frozen, twin
 from edgeflex_tflite.profiling.blocks import Progress, Tokens, no_progress
-from edgeflex_tflite.quantize.gptq import gptq
+from edgeflex_tflite.quantize.gptq import Curvature, gptq
 from edgeflex_tflite.quantize.rounding import round_activation, round_weight
 from edgeflex_tflite.quantize.simulate import RoundedLinear, RoundInput
 from edgeflex_tflite.recipe import Recipe
 from edgeflex_tflite.recover.kept import KeptBlocks
-from edgeflex_tflite.recover.refit import RELATIVE_RIDGE
+from edgeflex_tflite.recover.refit import bias_of, fitted
 from edgeflex_tflite.recover.walk import Stage, walk
+from edgeflex_tflite.symmetric import quadratic
 
 
 def round_weights(
@@ -52,22 +54,18 @@ def round_weights(
     found: list[RoundedSite] = []
 
     def treat(stage: Stage) -> None:
-        for reader, (path, site) in enumerate(zip(stage.paths, stage.sites, strict=True)):
+        rounding = _Rounding(stage, recipe)
+        for path, site in zip(stage.paths, stage.sites, strict=True):
             linear = stage.parent.get_submodule(path)
             assert isinstance(linear, nn.Linear)
-            best = linear.weight.double()
-            if recipe.refit:
-                best = stage.regression.refit(best, reader, RELATIVE_RIDGE)
-            chosen = best
+            best = chosen = fitted(stage, linear) if recipe.refit else linear.weight.double()
             if dtypes[site].is_integer:
-                inputs = stage.regression.inputs
-                hessian = inputs.covariance if recipe.refit else inputs.second  # the bias takes the mean, or nothing
                 grid = grid_of(dtypes[site], linear.in_features, recipe.int4_block)
-                chosen, cost = _round(best, hessian, grid, recipe.rounding)
+                chosen, cost = rounding.round(best, grid)
                 found.append(RoundedSite(site, dtypes[site], *cost, grid.block))
-            linear.weight = frozen(chosen.float())
             if recipe.refit:
-                linear.bias = frozen(stage.regression.bias(chosen, reader).float())
+                linear.bias = frozen(bias_of(stage, linear, chosen).float())
+            linear.weight = frozen(chosen.float())
 
     def restore(index: int) -> Block | None:
         before = kept.restore(index, rounded.blocks[index])
@@ -92,19 +90,40 @@ def round_weights(
     return rounded, found
 
 
-def _round(weight: Tensor, hessian: Tensor, grid: Grid, rounding: str) -> tuple[Tensor, tuple[float, float]]:
-    """The rounded weight, and the relative error of its output: by plain rounding, and as it was rounded."""
-    plain = round_weight(weight, *grid)
-    chosen = gptq(weight, hessian, *grid) if rounding == "gptq" else plain
-    small = hessian.float()
-    scale = _square(weight, small)
-    return chosen, (_square(plain - weight, small) / scale, _square(chosen - weight, small) / scale)
+class _Rounding:
+    """Rounds the linears of a stage; what their input alone decides is computed once.
 
+    Args:
+        stage: gives the moments of the input.
+        recipe: gives `rounding`, and by `refit` what an error is: where the bias takes the mean, the rest of it.
+    """
 
-def _square(weight: Tensor, hessian: Tensor) -> float:
-    """Mean squared output of a linear whose input has these second moments, `float32`; at least a denominator."""
-    single = weight.float()
-    return max(((single @ hessian) * single).sum().item(), torch.finfo(torch.float32).tiny)
+    def __init__(self, stage: Stage, recipe: Recipe) -> None:
+        self._stage, self._recipe = stage, recipe
+
+    @cached_property
+    def _hessian(self) -> Tensor:
+        inputs = self._stage.regression.inputs
+        return inputs.covariance if self._recipe.refit else inputs.second
+
+    @cached_property
+    def _curvature(self) -> Curvature:
+        return Curvature.of(self._hessian)
+
+    @cached_property
+    def _single(self) -> Tensor:
+        return self._hessian.float()
+
+    def round(self, weight: Tensor, grid: Grid) -> tuple[Tensor, tuple[float, float]]:
+        """The rounded weight, and the relative error of its output: by plain rounding, and as it was rounded."""
+        plain = round_weight(weight, *grid)
+        chosen = gptq(weight, self._curvature, *grid) if self._recipe.rounding == "gptq" else plain
+        scale = self._square(weight)
+        return chosen, (self._square(plain - weight) / scale, self._square(chosen - weight) / scale)
+
+    def _square(self, weight: Tensor) -> float:
+        """Mean squared output of a linear, in float32; at least a denominator."""
+        return max(quadratic(weight.float(), self._single).sum().item(), torch.finfo(torch.float32).tiny)
 
 
 def per_token(x: Tensor) -> Tensor:

@@ -9,23 +9,34 @@ from torch import Tensor, nn
 from edgeflex_tflite.models.tensors import linear
 from edgeflex_tflite.recover.walk import Stage
 
-RELATIVE_RIDGE = 0.1
-"""Of the mean variance of the input; less fits the calibration images and not the others."""
+
+def fitted(stage: Stage, reader: nn.Linear) -> Tensor:
+    """A weight for one of a stage's linears, by ridge regression drawn to its present one, `float64 [out, in]`."""
+    weight = reader.weight.double()
+    return weight @ stage.regression.restoring if stage.wants_input else stage.regression.refit(weight)
+
+
+def bias_of(stage: Stage, reader: nn.Linear, weight: Tensor) -> Tensor:
+    """The bias with which `weight` in the place of a linear's answers right in the mean, `float64 [out]`."""
+    if not stage.wants_input:
+        return stage.regression.bias(weight)
+    wanted = reader.weight.double() @ stage.regression.wanted_mean + reader.bias.double()
+    return wanted - weight @ stage.regression.inputs.mean
 
 
 def refit_(stage: Stage) -> None:
     """Replace the linears of a stage by refitted ones."""
-    _replace_(stage, lambda weight, reader: stage.regression.refit(weight, reader, RELATIVE_RIDGE))
+    _replace_(stage, lambda reader: fitted(stage, reader))
 
 
 def correct_biases_(stage: Stage) -> None:
     """Replace the linears of a stage by ones of the same weights, whose biases make them right in the mean."""
-    _replace_(stage, lambda weight, reader: weight)
+    _replace_(stage, lambda reader: reader.weight.double())
 
 
-def _replace_(stage: Stage, changed: Callable[[Tensor, int], Tensor]) -> None:
-    for reader, path in enumerate(stage.paths):
+def _replace_(stage: Stage, changed: Callable[[nn.Linear], Tensor]) -> None:
+    for path in stage.paths:
         old = stage.parent.get_submodule(path)
         assert isinstance(old, nn.Linear)
-        weight = changed(old.weight.double(), reader)
-        stage.parent.set_submodule(path, linear(weight, stage.regression.bias(weight, reader)))
+        weight = changed(old)
+        stage.parent.set_submodule(path, linear(weight, bias_of(stage, old, weight)))

@@ -9,49 +9,62 @@ the layers before as they are now, and y from the dense model, that also undoes 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from edgeflex_tflite.prune.statistics import Batch, HiddenMoments, summed
+from edgeflex_tflite.prune.statistics import Batch, HiddenMoments, centre_, plus_diagonal, summed
+
+RELATIVE_RIDGE = 0.1
+"""Of the mean variance of the input; less fits the calibration images and not the others."""
 
 
 class Regression:
-    """Moments of one input, and its cross moments with the answers that its readers should give, in float64.
+    """Moments of one input, and its cross moments with the answer that is wanted, in float64.
 
     Attributes:
         inputs: moments of x.
-        wanted_means: E[y] of each reader, `[out]`.
-        crosses: E[(y - E[y]) (x - E[x])^T] of each reader, `[out, in]`.
+        wanted_mean: E[y], `[out]`.
+        cross: E[(y - E[y]) (x - E[x])^T], `[out, in]`.
     """
 
     def __init__(self, batches: Iterable[Callable[[], Batch]]) -> None:
-        """Args: batches: make x `[..., in]` and the wanted `[..., out]` of each reader."""
+        """Args: batches: make x `[..., in]` and the wanted y `[..., out]`."""
         sums = summed(batches)
         self.inputs = HiddenMoments.of_sums(sums)
-        shift = sums.total / sums.rows
-        means = [total / sums.rows for total in sums.totals]
-        self.wanted_means = tuple(o.double() + mean for o, mean in zip(sums.origins[1:], means, strict=True))
-        self.crosses = tuple(p / sums.rows - torch.outer(m, shift) for p, m in zip(sums.products, means, strict=True))
+        shift, mean = sums.total / sums.rows, sums.total_of_answer / sums.rows
+        self.wanted_mean = sums.origin_of_answer.double() + mean
+        self.cross = centre_(sums.product, mean, shift, sums.rows)
 
-    def refit(self, weight: Tensor, reader: int, relative_ridge: float) -> Tensor:
-        """Ridge regression on what `reader` should answer, drawn to `weight`; both `float64 [out, in]`.
+    def refit(self, weight: Tensor, relative_ridge: float = RELATIVE_RIDGE) -> Tensor:
+        """Ridge regression on what is wanted, drawn to `weight`; both `float64 [out, in]`.
 
         Args:
             weight: what is there.
-            reader: number of the linear among those that read x.
             relative_ridge: lambda over the mean variance of x.
         """
-        sigma = self.inputs.covariance
-        factor = torch.linalg.cholesky(regularized(sigma, relative_ridge))
-        return weight + torch.cholesky_solve((self.crosses[reader] - weight @ sigma).T, factor).T
+        return weight + self._divided(self.cross - weight @ self.inputs.covariance, relative_ridge)
 
-    def bias(self, weight: Tensor, reader: int) -> Tensor:
+    def bias(self, weight: Tensor) -> Tensor:
         """The bias with which `weight` answers right in the mean (bias correction), `float64 [out]`."""
-        return self.wanted_means[reader] - weight @ self.inputs.mean
+        return self.wanted_mean - weight @ self.inputs.mean
+
+    @cached_property
+    def restoring(self) -> Tensor:
+        """Where y is what x was before: the matrix that makes y of x, drawn to the identity, `float64 [in, in]`.
+
+        `W restoring` is the refit of any W, to the answer `W y`.
+        """
+        return plus_diagonal(self._divided(self.cross - self.inputs.covariance, RELATIVE_RIDGE), 1)
+
+    def _divided(self, missing: Tensor, relative_ridge: float) -> Tensor:
+        """`missing (Sigma + lambda I)^-1`."""
+        factor = torch.linalg.cholesky(regularized(self.inputs.covariance, relative_ridge))
+        return torch.cholesky_solve(missing.T, factor).T
 
 
 def regularized(covariance: Tensor, relative_ridge: float) -> Tensor:
     """`Sigma + lambda I`, with lambda relative to the mean variance."""
     ridge = (relative_ridge * covariance.trace() / len(covariance)).clamp_min(torch.finfo(torch.float64).tiny)
-    return covariance + ridge * torch.eye(len(covariance), dtype=covariance.dtype)
+    return plus_diagonal(covariance, ridge)

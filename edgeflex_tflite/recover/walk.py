@@ -1,15 +1,15 @@
 """Through a model front to back, linear by linear, with the dense model's tokens beside the compressed one's.
 
 Every linear is shown what it reads behind all that was changed before it, and what the dense model has in its place:
-Q, K, V and fc1 are to answer what the dense ones answer, proj and fc2 whatever brings the residual stream back to the
-dense stream, the head the dense logits. Where the next attention or MLP was dropped, the dense stream is the one behind
-it: the last linear that writes before it answers for it too.
+Q, K, V and fc1 are to answer what they answered to the dense model's input, proj and fc2 whatever brings the residual
+stream back to the dense stream, the head the dense logits. Where the next attention or MLP was dropped, the dense
+stream is the one behind it: the last linear that writes before it answers for it too.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 
 import torch
@@ -23,7 +23,7 @@ from edgeflex_tflite.recover.regression import Regression
 from edgeflex_tflite.side_by_side import each
 
 Piece = Callable[[int], Batch]
-"""What linears read of a batch of images, by its number, and what each of them should answer."""
+"""What linears read of a batch of images, by its number, and what is wanted in its place or in answer to it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +34,10 @@ class Stage:
         parent: the block that holds them, or the model for the head.
         index: number of the block; None for the head.
         paths: of the linears in the parent.
-        piece: gives what they read, and what each of them should answer; may be called again, by several threads.
+        piece: gives what they read, and what is wanted; may be called again, by several threads.
         count: number of batches.
+        wants_input: what is wanted is the input that the dense model has in this place, to which the linears, dense
+            ones themselves until they are treated, know the answer; otherwise, it is the answer of the only linear.
         before_dropped: the linear answers for a branch too that the dense model has and the compressed one has not.
         reads, read_weight: tokens that count more than once in the regression, and how often; None: all count alike.
     """
@@ -45,6 +47,7 @@ class Stage:
     paths: tuple[str, ...]
     piece: Piece
     count: int
+    wants_input: bool = False
     before_dropped: bool = False
     reads: slice | None = None
     read_weight: int = 1
@@ -62,7 +65,7 @@ class Stage:
         x, wanted = self.piece(index)
         if self.read_weight == 1 or self.reads in (None, ALL_TOKENS):
             return x, wanted
-        x, *wanted = (torch.cat([y, *[y[..., self.reads, :]] * (self.read_weight - 1)], dim=-2) for y in (x, *wanted))
+        x, wanted = (torch.cat([y, *[y[..., self.reads, :]] * (self.read_weight - 1)], dim=-2) for y in (x, wanted))
         return x, wanted
 
     @property
@@ -101,7 +104,7 @@ def walk(
         restore: gives a block that was treated in a run before; it is taken as it is.
         finished: is told of every block that has been treated now.
 
-    Memory: two residual streams of the calibration images, and the moments of one linear.
+    Memory: two residual streams of the calibration images, and the input and the moments of one linear.
     """
     wanted, stream = tokens, tokens
     for index, block in enumerate(progress(model.blocks, caption)):
@@ -111,42 +114,53 @@ def walk(
             wanted, stream = advance(reference, wanted), advance(before, stream)
             continue
         stage = partial(Stage, block, index, count=len(tokens), reads=model.reads, read_weight=read_weight)
-        answered: dict[int, Tensor] = {}
         if block.attn.num_heads:
-            projections = partial(_projections, reference, block, wanted, stream, answered)
-            treat(Stage(block, index, ("attn.q", "attn.k", "attn.v"), projections, len(tokens)))
-        wanted = _all(answered, reference.after_attention, wanted)
+            inputs = partial(_attention_inputs, reference, block, wanted, stream)
+            treat(Stage(block, index, ("attn.q", "attn.k", "attn.v"), inputs, len(tokens), wants_input=True))
+        wanted = advance(reference.after_attention, wanted)
         if block.attn.num_heads:
             goal = _before_next(dense, model, 2 * index + 1, wanted)
-            stream = _through_attention(block, stream, goal, treat, partial(stage, before_dropped=goal is not wanted))
-        answered = {}
+            answering = partial(stage, before_dropped=goal is not wanted)
+            stream = _through(block, "attn.proj", block.context, block.after_attention, stream, goal, treat, answering)
         if block.mlp.width:
             readers = ("mlp.fc1",) if block.mlp.gate is None else ("mlp.fc1", "mlp.gate")
-            treat(stage(readers, partial(_neurons, reference, block, wanted, stream, answered)))
-        wanted = _all(answered, reference.after_mlp, wanted)
+            treat(stage(readers, partial(_mlp_inputs, reference, block, wanted, stream), wants_input=True))
+        wanted = advance(reference.after_mlp, wanted)
         if block.mlp.width:
             goal = _before_next(dense, model, 2 * index + 2, wanted)
-            treat(stage(("mlp.fc2",), partial(_hidden, block, stream, goal), before_dropped=goal is not wanted))
-        stream = advance(block.after_mlp, stream)
+            answering = partial(stage, before_dropped=goal is not wanted)
+            stream = _through(block, "mlp.fc2", block.hidden, block.after_mlp, stream, goal, treat, answering)
         finished(index)
     treat(Stage(model, None, ("head",), partial(_features, dense, model, wanted, stream), len(tokens)))
 
 
-def _all(answered: Mapping[int, Tensor], answer: Callable[[Tensor], Tensor], tokens: Tokens) -> Tokens:
-    """What `answer` makes of every batch, where that has not been `answered` already."""
-    return list(each(lambda index: answered[index] if index in answered else answer(tokens[index]), range(len(tokens))))
-
-
-def _through_attention(
-    block: Block, stream: Tokens, goal: Tokens, treat: Callable[[Stage], None], stage: Callable[..., Stage]
+def _through(
+    block: Block,
+    path: str,
+    enter: Callable[[Tensor], Tensor],
+    after: Callable[[Tensor], Tensor],
+    stream: Tokens,
+    goal: Tokens,
+    treat: Callable[[Stage], None],
+    stage: Callable[..., Stage],
 ) -> Tokens:
-    """The stream behind an attention whose proj is treated; what it reads is computed once."""
-    contexts = advance(block.context, stream)
-    attended = block.attn
-    treat(stage(("attn.proj",), partial(_contexts, attended.proj, contexts, stream, goal)))
-    if block.attn is not attended:
-        return advance(block.after_attention, stream)
-    return list(each(lambda pair: pair[0] + attended.proj(pair[1]), zip(stream, contexts, strict=True)))
+    """The stream behind an attention or MLP whose last linear is treated; what that reads is computed once.
+
+    Args:
+        path: of the linear.
+        enter: gives what it reads, given the stream before.
+        after: gives the stream behind it.
+        goal: the stream that is wanted there.
+        stage: makes one of the block, given paths and pieces.
+    """
+    parent, name = path.split(".")
+    branch = block.get_submodule(parent)
+    inputs = advance(enter, stream)
+    treat(stage((path,), partial(_last_inputs, branch.get_submodule(name), inputs, stream, goal)))
+    if block.get_submodule(parent) is not branch:
+        return advance(after, stream)
+    last = branch.get_submodule(name)
+    return list(each(lambda pair: pair[0] + last(pair[1]), zip(stream, inputs, strict=True)))
 
 
 def _before_next(dense: EdgeViT, model: EdgeViT, behind: int, wanted: Tokens) -> Tokens:
@@ -169,38 +183,18 @@ def _branches(model: EdgeViT) -> list[bool]:
     return [bool(size) for block in model.blocks for size in (block.attn.num_heads, block.mlp.width)]
 
 
-def _projections(
-    dense: Block, block: Block, wanted: Tokens, stream: Tokens, answered: dict[int, Tensor], index: int
-) -> Batch:
-    """Puts the dense stream behind the attention, to which its projections lead anyway, into `answered`."""
-    normed = dense.norm1(wanted[index])
-    answers = (dense.attn.q(normed), dense.attn.k(normed), dense.attn.v(normed))
-    if index not in answered:
-        answered[index] = wanted[index] + dense.attn.proj(dense.attn.attend(*answers))
-    return seen(block.attn.v, block.norm1(stream[index])), answers
+def _attention_inputs(dense: Block, block: Block, wanted: Tokens, stream: Tokens, index: int) -> Batch:
+    return seen(block.attn.v, block.norm1(stream[index])), dense.norm1(wanted[index])
 
 
-def _contexts(proj: nn.Linear, contexts: Tokens, stream: Tokens, wanted: Tokens, index: int) -> Batch:
-    return seen(proj, contexts[index]), (wanted[index] - stream[index],)
+def _mlp_inputs(dense: Block, block: Block, wanted: Tokens, stream: Tokens, index: int) -> Batch:
+    return seen(block.mlp.fc1, block.norm2(stream[index])), dense.norm2(wanted[index])
 
 
-def _neurons(
-    dense: Block, block: Block, wanted: Tokens, stream: Tokens, answered: dict[int, Tensor], index: int
-) -> Batch:
-    """Puts the dense stream behind the MLP, to which its neurons lead anyway, into `answered`."""
-    normed = dense.norm2(wanted[index])
-    gate = () if dense.mlp.gate is None else (dense.mlp.gate(normed),)
-    answers = (dense.mlp.fc1(normed), *gate)
-    if index not in answered:
-        answered[index] = wanted[index] + dense.mlp.fc2(dense.mlp.activated(*answers))
-    return seen(block.mlp.fc1, block.norm2(stream[index])), answers
-
-
-def _hidden(block: Block, stream: Tokens, wanted: Tokens, index: int) -> Batch:
-    x = stream[index]
-    return seen(block.mlp.fc2, block.mlp.hidden(block.norm2(x))), (wanted[index] - x,)
+def _last_inputs(last: nn.Module, inputs: Tokens, stream: Tokens, wanted: Tokens, index: int) -> Batch:
+    return seen(last, inputs[index]), wanted[index] - stream[index]
 
 
 def _features(dense: EdgeViT, model: EdgeViT, wanted: Tokens, stream: Tokens, index: int) -> Batch:
     features = model.features(stream[index][..., model.reads, :])
-    return seen(model.head, features), (dense.classify(wanted[index][..., dense.reads, :]),)
+    return seen(model.head, features), dense.classify(wanted[index][..., dense.reads, :])

@@ -25,7 +25,7 @@ from edgeflex_tflite.profiling.blocks import embed
 from edgeflex_tflite.prune.cut import without_dropped
 from edgeflex_tflite.quantize.plan import plan_precision
 from edgeflex_tflite.recipe import Recipe
-from edgeflex_tflite.recover.refit import RELATIVE_RIDGE
+from edgeflex_tflite.recover.regression import RELATIVE_RIDGE
 from tests.conftest import random_vit
 
 PLAIN, GATED, POOLED = "vit_tiny_patch16_224", "vit_giant_patch14_dinov2", "vit_base_patch16_siglip_224"

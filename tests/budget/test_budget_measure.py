@@ -27,7 +27,7 @@ from edgeflex_tflite.prune.gradients import loss_scores
 from edgeflex_tflite.prune.heads import head_error_curve, head_order
 from edgeflex_tflite.prune.statistics import HiddenMoments
 from edgeflex_tflite.prune.sweep import prune
-from edgeflex_tflite.quantize.gptq import gptq
+from edgeflex_tflite.quantize.gptq import Curvature, gptq
 from edgeflex_tflite.recipe import CHOICES, LEVERS, SCORES_WITH_LABELS, Recipe
 from tests.conftest import random_vit
 
@@ -173,7 +173,7 @@ def test_divergence_of_int4_is_that_of_rounding_the_group_alone(name: str, group
         linear = changed.blocks[1].get_submodule(path)
         assert isinstance(linear, nn.Linear)
         weight = linear.weight.detach().double()
-        rounded = gptq(weight, moments.covariance, 4)
+        rounded = gptq(weight, Curvature.of(moments.covariance), 4)
         linear.weight.data.copy_(rounded)
         linear.bias.data.add_((weight - rounded) @ moments.mean)
     assert cost.int4[paths] == pytest.approx(divergence_by_hand(edge, changed), rel=1e-3)

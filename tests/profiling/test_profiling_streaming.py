@@ -54,6 +54,17 @@ def test_equal_to_all_at_once(sizes: list[int], channels: int, seed: int) -> Non
     np.testing.assert_array_equal(statistics.max_abs, np.abs(rows).max(0))
 
 
+def test_of_parts_taken_in_apart_and_then_together() -> None:
+    parts = parts_of([3, 1, 4], 5, seed=0)
+    together, found = statistics_of(parts), StreamingStatistics()
+    for part in parts:
+        found += statistics_of([part])
+        found += StreamingStatistics()
+    assert (found.calls, found.rows) == (together.calls, together.rows)
+    assert torch.equal(found.mean, together.mean) and torch.equal(found.mean_abs, together.mean_abs)
+    assert torch.equal(found.max_abs, together.max_abs) and found.percentile(90) == together.percentile(90)
+
+
 @settings(deadline=None, max_examples=40)
 @given(sizes=SIZES, seed=st.integers(0, 10**6), percent=st.sampled_from(PERCENTS))
 def test_percentiles(sizes: list[int], seed: int, percent: float) -> None:

@@ -168,7 +168,7 @@ def test_refit_makes_up_for_scores_on_images_that_were_not_seen(seed: int) -> No
     smaller = narrower_keys(attn, seen, 1)
     before = copy.deepcopy(smaller.state_dict())
     fitted = copy.deepcopy(smaller)
-    batches = [(smaller.context(x, x), (attn(x, x),)) for x in seen.split(100)]
+    batches = [(smaller.context(x, x), attn(x, x)) for x in seen.split(100)]
     refit_(Stage(fitted, None, ("proj",), batches.__getitem__, len(batches)))
     assert output_error(attn, fitted, unseen) < 0.95 * output_error(attn, smaller, unseen)
     assert all(torch.equal(value, before[name]) for name, value in smaller.state_dict().items())

@@ -86,7 +86,7 @@ def test_solves_the_ridge_regression(seed: int, neurons: int, rows: int) -> None
     moments = HiddenMoments([x])
     order = torch.randperm(neurons, generator=generator)
     kept, cut = order[: neurons // 2 + 1], order[neurons // 2 + 1 :]
-    B, c = compensation(moments, kept, cut)
+    B, c = compensation(torch.eye(len(cut)).double(), moments, kept, cut)
     assert B.shape == (len(cut), len(kept)) and c.shape == (len(cut),)
     centred = x.double() - x.double().mean(0)
     penalty = (rows * ridge(moments.covariance, rows)) ** 0.5
@@ -95,6 +95,11 @@ def test_solves_the_ridge_regression(seed: int, neurons: int, rows: int) -> None
     expected, *_ = np.linalg.lstsq(given_x, wanted, rcond=None)
     np.testing.assert_allclose(B.numpy(), expected.T, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose((B @ moments.mean[kept] + c).numpy(), moments.mean[cut].numpy(), rtol=1e-9, atol=1e-9)
+    for channels in (1, neurons):  # fewer than are cut, and more
+        weight = torch.randn(channels, len(cut), generator=generator, dtype=torch.float64)
+        taken_over, shift = compensation(weight, moments, kept, cut)
+        torch.testing.assert_close(taken_over, weight @ B)
+        torch.testing.assert_close(shift, weight @ c)
 
 
 @settings(deadline=None, max_examples=40)
@@ -117,7 +122,7 @@ def test_curve_is_the_measured_error(seed: int, width: int, tokens: int, gated: 
         if len(kept) == 0:
             B, c = torch.zeros(len(cut), 0, dtype=torch.float64), moments.mean[cut]
         else:
-            B, c = compensation(moments, kept, cut)
+            B, c = compensation(torch.eye(len(cut)).double(), moments, kept, cut)
         measured = mean_square((hidden[:, cut] - hidden[:, kept] @ B.T - c) @ W.T)
         expected = measured + added * (W.square().sum() + (W @ B).square().sum()).item()
         assert curves["ridge"][count].item() == pytest.approx(expected, rel=1e-3, abs=1e-6)
@@ -155,7 +160,7 @@ def test_ridge_is_never_zero(covariance: Tensor, rows: int) -> None:
 
 def test_dead_neurons_can_be_compensated() -> None:
     moments = HiddenMoments([torch.zeros(5, 4)])
-    B, c = compensation(moments, torch.tensor([0, 1]), torch.tensor([2, 3]))
+    B, c = compensation(torch.eye(2).double(), moments, torch.tensor([0, 1]), torch.tensor([2, 3]))
     assert not B.any() and not c.any()
     assert error_curve(torch.ones(2, 4), moments, torch.arange(4), compensate="ridge").max() < 1e-300
 

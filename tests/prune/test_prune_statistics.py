@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeflex_tflite.prune.statistics import STRIPE, HiddenMoments, gram
+from edgeflex_tflite.prune.statistics import HiddenMoments
 
 
 @settings(deadline=None, max_examples=40)
@@ -41,11 +41,3 @@ def test_batches_are_not_changed() -> None:
     before = x.clone()
     HiddenMoments([x])
     assert torch.equal(x, before)
-
-
-@pytest.mark.parametrize("wider_by", [0, 1, STRIPE // 2 + 3])
-def test_a_gram_matrix_made_of_stripes(wider_by: int) -> None:
-    x = torch.randn(5, STRIPE + wider_by, generator=torch.Generator().manual_seed(2))
-    found = gram(x)
-    torch.testing.assert_close(found, x.T @ x)
-    assert torch.equal(found, found.T)

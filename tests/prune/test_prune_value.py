@@ -89,7 +89,7 @@ def test_curve_is_the_measured_error(seed: int) -> None:
         kept, cut = rank_order(3, 4).tensor_split([3 * (4 - count)])
         lost = channels[:, cut] - channels[:, cut].mean(0)
         assert alone[count].item() == pytest.approx(mean_square(lost @ W[:, cut].T), rel=1e-3)
-        B, c = compensation(sorted_moments, kept, cut)
+        B, c = compensation(torch.eye(len(cut)).double(), sorted_moments, kept, cut)
         measured = mean_square((channels[:, cut] - channels[:, kept] @ B.T - c) @ W[:, cut].T)
         penalty = added * (W[:, cut].square().sum() + (W[:, cut] @ B).square().sum()).item()
         assert compensated[count].item() == pytest.approx(measured + penalty, rel=1e-3)

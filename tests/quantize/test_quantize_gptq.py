@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from edgeflex_tflite.quantize import gptq as module
-from edgeflex_tflite.quantize.gptq import RELATIVE_DAMPING, gptq
+from edgeflex_tflite.quantize.gptq import RELATIVE_DAMPING, Curvature, gptq
 from edgeflex_tflite.quantize.rounding import clipped_steps, levels, of_columns, on_grid, round_weight
 
 SEEDS = st.integers(0, 10**6)
@@ -71,7 +71,7 @@ def by_least_squares(weight: Tensor, hessian: Tensor, bits: int, block: int = 0)
 @given(seed=SEEDS, out=st.integers(1, 4), columns=st.integers(1, 12), bits=BITS)
 def test_it_is_least_squares_after_every_column(seed: int, out: int, columns: int, bits: int) -> None:
     weight, hessian = problem(seed, out, columns)
-    torch.testing.assert_close(gptq(weight, hessian, bits), by_least_squares(weight, hessian, bits))
+    torch.testing.assert_close(gptq(weight, Curvature.of(hessian), bits), by_least_squares(weight, hessian, bits))
 
 
 @settings(deadline=None, max_examples=30)
@@ -79,7 +79,7 @@ def test_it_is_least_squares_after_every_column(seed: int, out: int, columns: in
 def test_each_weight_has_the_step_of_its_block(seed: int, out: int, blocks: int, block: int) -> None:
     """Whatever the order in which columns are rounded."""
     weight, hessian = problem(seed, out, blocks * block)
-    found = gptq(weight, hessian, 4, block)
+    found = gptq(weight, Curvature.of(hessian), 4, block)
     torch.testing.assert_close(found, by_least_squares(weight, hessian, 4, block))
     integers = found / of_columns(clipped_steps(weight, damped(hessian), 4, block), blocks * block)
     torch.testing.assert_close(integers, integers.round())
@@ -90,12 +90,12 @@ def test_each_weight_has_the_step_of_its_block(seed: int, out: int, blocks: int,
 def test_how_many_columns_go_together_changes_nothing(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     weight, hessian = problem(1, 5, 20)
     monkeypatch.setattr(module, "COLUMNS", columns)
-    torch.testing.assert_close(gptq(weight, hessian, 4), by_least_squares(weight, hessian, 4))
+    torch.testing.assert_close(gptq(weight, Curvature.of(hessian), 4), by_least_squares(weight, hessian, 4))
 
 
 def test_more_columns_than_go_together() -> None:
     weight, hessian = problem(2, 3, 150)
-    torch.testing.assert_close(gptq(weight, hessian, 4), by_least_squares(weight, hessian, 4))
+    torch.testing.assert_close(gptq(weight, Curvature.of(hessian), 4), by_least_squares(weight, hessian, 4))
 
 
 @settings(deadline=None, max_examples=40)
@@ -105,14 +105,14 @@ def test_it_loses_less_than_plain_rounding_with_the_same_steps(seed: int, out: i
     weight, hessian = problem(seed, out, columns)
     H = damped(hessian)
     plain = on_grid(weight, clipped_steps(weight, H, bits), bits)
-    assert loss(gptq(weight, hessian, bits), weight, H) <= loss(plain, weight, H)
+    assert loss(gptq(weight, Curvature.of(hessian), bits), weight, H) <= loss(plain, weight, H)
 
 
 @settings(deadline=None, max_examples=40)
 @given(seed=SEEDS, out=st.integers(1, 5), columns=st.integers(1, 20), bits=BITS)
 def test_values_lie_on_the_grid_of_their_row(seed: int, out: int, columns: int, bits: int) -> None:
     weight, hessian = problem(seed, out, columns)
-    integers = gptq(weight, hessian, bits) / clipped_steps(weight, damped(hessian), bits)
+    integers = gptq(weight, Curvature.of(hessian), bits) / clipped_steps(weight, damped(hessian), bits)
     torch.testing.assert_close(integers, integers.round(), rtol=0, atol=1e-9)
     assert integers.abs().max() <= levels(bits) + 1e-9
 
@@ -122,7 +122,9 @@ def test_values_lie_on_the_grid_of_their_row(seed: int, out: int, columns: int, 
 def test_without_correlation_it_is_plain_rounding(seed: int, columns: int, bits: int) -> None:
     weight, _ = problem(seed, 3, columns)
     identity = torch.eye(columns).double()
-    assert torch.equal(gptq(weight, identity, bits), on_grid(weight, clipped_steps(weight, identity, bits), bits))
+    assert torch.equal(
+        gptq(weight, Curvature.of(identity), bits), on_grid(weight, clipped_steps(weight, identity, bits), bits)
+    )
 
 
 @pytest.mark.parametrize(("bits", "share"), [(4, 0.5), (8, 0.6)])
@@ -131,7 +133,7 @@ def test_correlated_inputs_that_were_not_seen(seed: int, bits: int, share: float
     """64 channels that are mixtures of 8: the output's error falls to a part of that of plain rounding."""
     weight, _ = problem(seed, 16, 64)
     seen, unseen = inputs(seed, 1200, 64, rank=8).split(600)
-    rounded = gptq(weight, seen.T @ seen / len(seen), bits)
+    rounded = gptq(weight, Curvature.of(seen.T @ seen / len(seen)), bits)
     errors = [(unseen @ (each - weight).T).square().mean().item() for each in (rounded, round_weight(weight, bits))]
     assert errors[0] < share * errors[1]
 
@@ -140,7 +142,7 @@ def test_weights_on_the_grid_stay() -> None:
     _, hessian = problem(0, 3, 10)
     weight = torch.randint(-7, 8, (3, 10), generator=torch.Generator().manual_seed(0)).double()
     weight[:, 0] = 7
-    torch.testing.assert_close(gptq(0.3 * weight, hessian, 4), 0.3 * weight)
+    torch.testing.assert_close(gptq(0.3 * weight, Curvature.of(hessian), 4), 0.3 * weight)
 
 
 @pytest.mark.parametrize(
@@ -149,12 +151,12 @@ def test_weights_on_the_grid_stay() -> None:
 def test_inputs_without_variance(hessian: Tensor) -> None:
     weight = problem(0, 3, 6)[0]
     weight[1] = 0
-    rounded = gptq(weight, hessian.double(), 4)
+    rounded = gptq(weight, Curvature.of(hessian.double()), 4)
     assert rounded.isfinite().all() and not rounded[1].any()
 
 
 def test_inputs_are_not_changed() -> None:
     weight, hessian = problem(0, 3, 10)
     before = weight.clone(), hessian.clone()
-    gptq(weight, hessian, 4)
+    gptq(weight, Curvature.of(hessian), 4)
     assert torch.equal(weight, before[0]) and torch.equal(hessian, before[1])

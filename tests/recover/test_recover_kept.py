@@ -114,7 +114,7 @@ def test_finished_blocks_are_not_treated_again(
         monkeypatch.setattr(module, name, recorded)
 
     watched(awq, "search_block_", lambda block, tokens, prefix, *rest: prefix)
-    watched(solve, "_round", lambda weight, *rest: "rounded")
+    watched(solve._Rounding, "round", lambda self, *rest: "rounded")
     monkeypatch.setattr("edgeflex_tflite.prune.sweep.refit_", lambda stage: treated.append(stage.sites[0]))
     run(edge, tokens, no_progress, tmp_path)
     assert sorted(set(treated)) in (

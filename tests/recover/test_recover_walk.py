@@ -17,7 +17,7 @@ from edgeflex_tflite.models.translate import to_edge_form
 from edgeflex_tflite.profiling.blocks import Tokens, embed
 from edgeflex_tflite.quantize.rounding import round_activation
 from edgeflex_tflite.quantize.simulate import RoundedLinear
-from edgeflex_tflite.recover.refit import refit_
+from edgeflex_tflite.recover.refit import bias_of, refit_
 from edgeflex_tflite.recover.walk import Stage, walk
 from tests.conftest import random_vit
 
@@ -108,13 +108,14 @@ def test_what_every_linear_reads_and_should_answer(name: str) -> None:
     def watch(stage: Stage) -> None:
         batches = list(stage.batches())
         assert [len(x) for x, _ in batches] == [4, 2]
-        for reader, site in enumerate(stage.sites):
-            seen[site] = [torch.cat([x for x, _ in batches]), torch.cat([answers[reader] for _, answers in batches])]
+        for site in stage.sites:
+            seen[site] = [torch.cat([x for x, _ in batches]), torch.cat([wanted for _, wanted in batches])]
+            assert stage.wants_input == site.endswith((".q", ".k", ".v", "fc1", "gate"))
 
     stages_of(dense, model, tokens, watch)
     for site, (x, answer) in seen.items():
         torch.testing.assert_close(x, mine[site][0], msg=site)
-        expected = theirs[site][1]
+        expected = theirs[site][1 if site == "head" else 0]
         if site.endswith("proj"):
             number = int(site.split(".")[1])
             expected = wanted[2 * number] - (own[2 * number - 1] if number else torch.cat(tokens))
@@ -182,12 +183,14 @@ def test_corrected_biases_leave_no_mean_error(name: str) -> None:
     model = damaged(dense)
 
     def correct(stage: Stage) -> None:
-        for reader, path in enumerate(stage.paths):
+        for path in stage.paths:
             linear = stage.parent.get_submodule(path)
             assert isinstance(linear, nn.Linear)
+            answering = copy.deepcopy(linear) if stage.wants_input else nn.Identity()
+            bias = bias_of(stage, linear, 0.9 * linear.weight.double())
             linear.weight.mul_(0.9)
-            linear.bias.copy_(stage.regression.bias(linear.weight.double(), reader))
-            pairs = [(linear(x), answers[reader]) for x, answers in stage.batches()]
+            linear.bias.copy_(bias)
+            pairs = [(linear(x), answering(wanted)) for x, wanted in stage.batches()]
             error = torch.cat([(found - wanted).flatten(0, -2) for found, wanted in pairs])
             assert error.mean(0).abs().max() < 1e-4 * (1 + error.abs().max())
             seen.append(path)
@@ -241,7 +244,7 @@ def test_tokens_that_the_head_reads_count_more_where_their_own_answer_is_fitted(
     for index, (one, three) in enumerate(zip(plain, weighed, strict=True)):
         alike = index % 4 == 0  # Q, K and V of a block, and at the end the head
         assert three.inputs.rows == one.inputs.rows + (0 if alike else 2 * len(images()))
-        assert torch.equal(three.crosses[0], one.crosses[0]) == alike
+        assert torch.equal(three.cross, one.cross) == alike
     assert plain[0].inputs.rows == rows
 
 
