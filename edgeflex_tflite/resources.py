@@ -43,12 +43,12 @@ BENCHMARK_SECONDS = 10.0
 """Of one file on this machine."""
 CONVERSION_SECONDS = 25.0
 CONVERSION_SECONDS_PER_GIGABYTE = 60.0
-PROFILE_PASSES, PRUNE_PASSES, ROUND_PASSES, EVALUATE_PASSES = 1.4, 5.0, 4.0, 4.0
+PROFILE_PASSES, PRUNE_PASSES, ROUND_PASSES, EVALUATE_PASSES = 1.4, 5.0, 3.0, 4.0
 """Forward passes of the images that take as long as a stage's own passes, moments and cross moments."""
 PROBES_PER_BLOCK = 30
 """Single changes of a block that a measured allocation tries, each through what comes behind the block."""
 AWQ_PASSES = 20
-PRUNE_WORK, ROUND_WORK = 9, 40
+PRUNE_WORK, ROUND_WORK = 9, 20
 """Floating-point operations of the linear algebra, over width^3 of an MLP that is cut and over `out in^2` of a linear
 that is rounded, at the speed of a forward pass."""
 

@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from compare_recipes import OURS, STOCK, STOCK_RECIPES, TORCH, Task, Wanted
 from stock_files import stock_float, stock_quantized
-from torch import nn
+from torch import Tensor, nn
 
 from edgeflex_tflite import files, pipeline, serialize, steps
 from edgeflex_tflite.artifacts import InputSpec, MemoryCost, StageRecord
@@ -206,6 +206,21 @@ def finished_cells(folder: Path) -> dict[str, Cell]:
         cell["key"]: Cell(**cell | {"cost": None if cell["cost"] is None else MemoryCost(**cell["cost"])})
         for cell in cells
     }
+
+
+class Decoded(EvaluationSet):
+    """Evaluation images that stay in memory once they have been decoded: many files are measured on them."""
+
+    @classmethod
+    def of(cls, images: EvaluationSet) -> Decoded:
+        return cls(**{field.name: getattr(images, field.name) for field in dataclasses.fields(images)})
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return iter(self._batches)
+
+    @cached_property
+    def _batches(self) -> list[tuple[Tensor, Tensor]]:
+        return list(super().__iter__())
 
 
 def stock_step(model: nn.Module, spec: InputSpec, recipe: str, pixels: Iterator[np.ndarray], folder: Path) -> str:

@@ -185,6 +185,7 @@ def open_bench(values: flags.FlagValues) -> Bench:
     ]
     excluded = frozenset().union(*(drawn.hashes for drawn in calibrations))
     evaluation = images.draw_evaluation(source, preprocessing, excluded, values.eval_samples, EVALUATION_SEED)
+    evaluation = cells.Decoded.of(evaluation)
     return cells.Bench(model, calibrations, evaluation, preprocessing, Path(values.work_dir), threads=1)
 
 

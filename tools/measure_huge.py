@@ -30,6 +30,8 @@ from edgeflex_tflite.errors import UserError
 KEPT = 0.5
 """Of the neurons of each MLP."""
 RECIPE = ("--precision=int4_dynamic", f"--prune_ratio={1 - KEPT:g}", "--allocation=uniform", "--awq_tokens=512")
+MERGED, MERGED_OF_TRAINED = 7, 1
+"""Pairs of tokens that each block merges, of 257, and of the 26 of the trained model, in the files that merge any."""
 SAMPLES = ("--calibration_samples=32", "--eval_samples=16", "--nobenchmark")
 TRAINED_SAMPLES = ("--calibration_samples=256", "--mirror", "--nobenchmark")
 SAMPLE_SECS = 1.0
@@ -80,15 +82,22 @@ def main(values: flags.FlagValues, rest: list[str]) -> None:
         f"--checkpoint={values.trained_checkpoint}",
     )
     inputs = Inputs(values.model, data, trained)
-    checkpoint, stock, int8 = work / "random.safetensors", work / "stock.tflite", work / "int8.tflite"
+    checkpoint, stock = work / "random.safetensors", work / "stock.tflite"
     _apart(random_weights, values.model, checkpoint)
     command = convert(inputs, checkpoint, work)
-    convert_trained(inputs, work)
+    convert_trained(inputs, work / "trained")
+    convert_trained(inputs, work / "trained_merged", f"--merge_tokens={MERGED_OF_TRAINED}")
     _apart(stock_file, values.model, checkpoint, stock)
-    _apart(int8_file, values.model, checkpoint, int8)
+    files = {"INT4": work / "huge" / "model.tflite"}
+    for name, precision, merged in (
+        (f"INT4, {MERGED} pairs merged", "int4_dynamic", MERGED),
+        ("INT8", "int8_dynamic", 0),
+        (f"INT8, {MERGED} pairs merged", "int8_dynamic", MERGED),
+    ):
+        files[name] = work / f"{precision}_{merged}.tflite"
+        _apart(untrained_file, values.model, checkpoint, precision, merged, files[name])
     from measure_huge_page import write
 
-    files = {"INT4": work / "huge" / "model.tflite", "INT8": int8}
     _apart(measure, stock, files, values.threads, values.rounds, work / "benchmark.json")
     _apart(profile_blocks, values.model, values.threads, work / "operators.json")
     again = shlex.join(["python", "tools/measure_huge.py", *sys.argv[1:]])
@@ -132,8 +141,8 @@ def stock_file(model: str, checkpoint: Path, path: Path) -> None:
     unfinished.replace(path)
 
 
-def int8_file(model: str, checkpoint: Path, path: Path) -> None:
-    """The same widths in INT8. Which neurons stay, and how weights are rounded, changes neither size nor speed."""
+def untrained_file(model: str, checkpoint: Path, precision: str, merged: int, path: Path) -> None:
+    """The same widths. Which neurons stay, and how weights are rounded, changes neither size nor speed."""
     import timm
     from untrained_files import write_untrained
 
@@ -147,8 +156,8 @@ def int8_file(model: str, checkpoint: Path, path: Path) -> None:
     dense = to_edge_form(timm.create_model(model, num_classes=10, checkpoint_path=str(checkpoint)))
     smaller = with_widths(dense, [round(KEPT * block.mlp.width) for block in dense.blocks])
     spec = InputSpec("nhwc", "0-255", (0.5,) * 3, (0.5,) * 3, *dense.img_size)
-    plan = plan_precision(Recipe(precision="int8_dynamic"), weight_sites(smaller), compute_sites(smaller))
-    write_untrained(smaller, spec, plan, path, threads=1)
+    plan = plan_precision(Recipe(precision=precision), weight_sites(smaller), compute_sites(smaller))
+    write_untrained(smaller, spec, plan, path, threads=1, merged=merged)
 
 
 def convert(inputs: Inputs, checkpoint: Path, work: Path) -> str:
@@ -161,10 +170,10 @@ def convert(inputs: Inputs, checkpoint: Path, work: Path) -> str:
     return shlex.join(["python", "-m", "edgeflex_tflite.convert", *flags])
 
 
-def convert_trained(inputs: Inputs, work: Path) -> None:
+def convert_trained(inputs: Inputs, folder: Path, *more: str) -> None:
     """The same recipe on a trained model, evaluated on all images."""
-    flags = (*inputs.trained, *inputs.data, *TRAINED_SAMPLES, *RECIPE, f"--output_dir={work / 'trained'}")
-    if not (work / "trained" / "manifest.json").exists():
+    flags = (*inputs.trained, *inputs.data, *TRAINED_SAMPLES, *RECIPE, *more, f"--output_dir={folder}")
+    if not (folder / "manifest.json").exists():
         subprocess.run([sys.executable, "-m", "edgeflex_tflite.convert", *flags, "--overwrite"], check=True)
 
 

@@ -20,6 +20,7 @@ GIGABYTE = 1e9
 Shares = dict[str, dict[str, float]]
 """Of each pass, operators of torch and their shares of its time."""
 LARGEST = 8
+TRAINED_TOKENS = 26
 Samples = list[tuple[float, int, int]]
 """Seconds since the start, anonymous and file-backed resident bytes."""
 
@@ -28,21 +29,22 @@ def write(work: Path, command: str, again: str, output: Path) -> None:
     """Write all three.
 
     Args:
-        work: folder with the bundles `huge` and `trained`, `memory.json`, `operators.json`, and `benchmark.json` of the
-            stock file first.
+        work: folder with the bundles `huge`, `trained` and `trained_merged`, `memory.json`, `operators.json`, and
+            `benchmark.json` of the stock file first.
         command: that compressed the large model; `again` is the tool's own.
         output: where they go.
     """
     stages = files.read_json(work / "huge" / "stages.json", list[StageRecord])
     samples: Samples = json.loads((work / "memory.json").read_text())
     trained = files.read_json(work / "trained" / "metrics.json", Metrics)
+    trained_merged = files.read_json(work / "trained_merged" / "metrics.json", Metrics)
     huge = files.read_json(work / "huge" / "metrics.json", Metrics)
     results = files.read_json(work / "benchmark.json", Results)
     shares: Shares = json.loads((work / "operators.json").read_text())
     place = results.measurements[0].environment
     parts = [
         "# ViT-Huge on a small machine",
-        f"A whole compression, with {place.threads} threads on {place.cpu}, which other work shared:",
+        f"A whole compression, with {place.threads} threads on {place.cpu}:",
         f"    {command}",
         "The weights are random: time, memory, size and speed do not ask what they are, and no accuracy is claimed for "
         "this file. What the same recipe costs a trained model stands below.",
@@ -58,7 +60,7 @@ def write(work: Path, command: str, again: str, output: Path) -> None:
         file_table(results),
         FILES_NOTE,
         "## The same recipe on a trained model",
-        trained_text(trained, huge),
+        trained_text(trained, trained_merged, huge),
         "## Again",
         f"    {again}",
     ]
@@ -82,10 +84,11 @@ the FP32 file that the written one is made from."""
 
 
 FILES_NOTE = """Batch 1, XNNPACK, every start a fresh process, files in turn; the ratio is the median over the rounds,
-with the smallest and the largest. INT4 is the file that was made above; INT8 has the same widths and random weights,
-which is all that size and speed depend on. Start is from the loaded runtime to allocated tensors, the file in the page
-cache. Peak memory is over the idle process. No tokens are merged. XNNPACK's weight cache is measured through
-CompiledModel, which alone can be told of it; its first start packs the weights into the cache's file."""
+with the smallest and the largest. INT4 is the file that was made above; the others have the same widths and random
+weights, which is all that size and speed depend on. Where pairs are merged, each block but the last merges so many
+pairs of its tokens (ToMe, arXiv 2210.09461). Start is from the loaded runtime to allocated tensors, the file in the
+page cache. Peak memory is over the idle process. XNNPACK's weight cache is measured through CompiledModel, which alone
+can be told of it; its first start packs the weights into the cache's file."""
 
 
 def stage_table(stages: Sequence[StageRecord], samples: Samples) -> str:
@@ -139,15 +142,21 @@ def _milliseconds(value: float | NotMeasured) -> str:
     return "-" if isinstance(value, NotMeasured) else f"{value:.0f}"
 
 
-def trained_text(trained: Metrics, huge: Metrics) -> str:
+def trained_text(trained: Metrics, merged: Metrics, huge: Metrics) -> str:
     share = trained.memory.total_bytes / trained.dense_memory.total_bytes
     of_huge = huge.memory.total_bytes / huge.dense_memory.total_bytes
     return (
         f"ViT-S/14 at 70 pixels, trained on CIFAR-10, {trained.file.top1.images:,} test images: FP32 "
         f"{trained.dense.top1.percent:.2f} %, the written file {trained.file.top1.percent:.2f} %; it loses "
         f"{trained.drop_points:.2f} points ({trained.drop_low_points:.2f} to {trained.drop_high_points:.2f}). Weights "
-        f"and arena are {share:.1%} of the FP32 file's ({of_huge:.1%} for ViT-Huge)."
+        f"and arena are {share:.1%} of the FP32 file's ({of_huge:.1%} for ViT-Huge). With "
+        f"{_pairs(merged.merging.count)} of its {TRAINED_TOKENS} tokens merged in each block but the last, it loses "
+        f"{merged.drop_points:.2f} points ({merged.drop_low_points:.2f} to {merged.drop_high_points:.2f})."
     )
+
+
+def _pairs(count: int) -> str:
+    return "one pair" if count == 1 else f"{count} pairs"
 
 
 def draw(stages: Sequence[StageRecord], samples: Samples, path: Path) -> None:

@@ -14,7 +14,13 @@ from edgeflex_tflite.models.edge import EdgeViT
 
 
 def write_untrained(
-    model: EdgeViT, spec: InputSpec, plan: PrecisionPlan, path: Path, threads: int, inputs: Iterable[np.ndarray] = ()
+    model: EdgeViT,
+    spec: InputSpec,
+    plan: PrecisionPlan,
+    path: Path,
+    threads: int,
+    inputs: Iterable[np.ndarray] = (),
+    merged: int = 0,
 ) -> None:
     """Lower a model and round its weights to the nearest.
 
@@ -25,9 +31,10 @@ def write_untrained(
         path: of the new file.
         threads: of the calibration.
         inputs: images as the file takes them, for static activations.
+        merged: pairs of tokens that each block but the last merges.
     """
     float_path, unfinished = path.with_suffix(".float"), path.with_suffix(".unfinished")
-    export_float(model, spec, float_path)
+    export_float(model, spec, float_path, merged=merged)
     quantize_file(float_path, unfinished, plan, inputs, threads)
     unfinished.replace(path)
     float_path.unlink()
