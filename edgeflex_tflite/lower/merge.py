@@ -5,7 +5,7 @@ set has a nearest one in the second, by the cosine of their keys; the `count` ne
 mean of all patches in it. A token of s patches counts s times in attention: `softmax(Q K^T + log s)`. Sorting and
 choosing are written as matrix products with ones and zeros, so that the graph has no operator that a delegate would
 leave behind: the k-th row of a permutation has its one where `rank == k`, and a token's rank is the number of tokens
-that are nearer to a partner.
+that are nearer to a partner, or as near and before it. That makes a permutation of any keys: no row of it is empty.
 """
 
 from __future__ import annotations
@@ -16,10 +16,8 @@ from torch import Tensor, nn
 from edgeflex_tflite.errors import UserError
 from edgeflex_tflite.models.edge import ALL_TOKENS, Attention, Block, EdgeViT
 
-SHARP = 1e7
-"""A difference of two cosines times this is 0 or beyond 1, but for differences below float32's own resolution."""
-TIE = 1e-6
-"""Taken off a cosine for each token before it: equal ones come in order, and no token has two partners."""
+SHARP = 1e30
+"""A difference of two cosines times this is 0 or beyond 1: those that float32 tells apart differ by more than 1e-30."""
 
 
 class MergingAttention(Attention):
@@ -42,7 +40,7 @@ class MergingAttention(Attention):
 class Merge(nn.Module):
     """Merges `count` pairs of the tokens behind the first `prefix` ones."""
 
-    order: Tensor
+    earlier: Tensor
     places: Tensor
 
     def __init__(self, tokens: int, prefix: int, count: int) -> None:
@@ -50,7 +48,7 @@ class Merge(nn.Module):
         self.prefix, self.count = prefix, count
         self.pairs = (tokens - prefix) // 2
         places = torch.arange(self.pairs, dtype=torch.float32)
-        self.register_buffer("order", TIE * places, persistent=False)
+        self.register_buffer("earlier", torch.ones(self.pairs, self.pairs).tril(-1), persistent=False)
         self.register_buffer("places", places[count:, None], persistent=False)
 
     def forward(self, x: Tensor, size: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,11 +63,12 @@ class Merge(nn.Module):
             Tokens and their sizes, `count` fewer of both.
         """
         first, second = self._deal(keys * torch.rsqrt((keys * keys).sum(-1, keepdim=True)))
-        cosines = first @ second.transpose(-2, -1) - self.order
+        cosines = first @ second.transpose(-2, -1)
         nearest = cosines.amax(-1, keepdim=True)
-        partner = ((cosines - nearest) * SHARP + 1).clamp(0, 1)
-        value = nearest[..., 0] - self.order
-        rank = ((value[..., None, :] - value[..., :, None]) * SHARP).clamp(0, 1).sum(-1)
+        as_near = ((cosines - nearest) * SHARP + 1).clamp(0, 1)
+        partner = (as_near - as_near @ self.earlier.T).clamp(0, 1)
+        value = nearest[..., 0]
+        rank = ((value[..., None, :] - value[..., :, None]) * SHARP + self.earlier).clamp(0, 1).sum(-1)
         kept = 1 - (rank[..., None, :] - self.places).abs().clamp(0, 1)
         moved = (partner * (self.count - rank).clamp(0, 1)[..., None]).transpose(-2, -1)
         (first_size, second_size), (first, second) = self._deal(size), self._deal(x * size)

@@ -69,6 +69,26 @@ def test_no_patch_is_lost_or_counted_twice() -> None:
         torch.testing.assert_close((merged * sizes).sum(0), (x * size).sum(0), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_of_tokens_as_near_the_first_goes_and_to_the_first(seed: int) -> None:
+    """Keys that point along few axes, so that most pairs are as near as others."""
+    x, size, _ = drawn(17, seed=seed)
+    keys = torch.eye(3)[torch.randint(0, 3, (17,), generator=torch.Generator().manual_seed(seed))]
+    for found, wanted in zip(Merge(17, 1, 4)(x, size, keys), merged_by_loops(x, size, keys, 1, 4), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_cosines_that_differ_in_their_last_bits(seed: int) -> None:
+    """Whichever are merged, every place gets one token, and none is empty."""
+    x, size, _ = drawn(41, seed=seed)
+    keys = 1 + 1e-3 * torch.randn(41, 4, generator=torch.Generator().manual_seed(seed))
+    merged, sizes = Merge(41, 1, 9)(x, size, keys)
+    assert merged.isfinite().all() and sizes.min() >= 1
+    torch.testing.assert_close(sizes.sum(), size.sum())
+    torch.testing.assert_close((merged * sizes).sum(0), (x * size).sum(0), rtol=1e-4, atol=1e-4)
+
+
 def test_equal_tokens_count_as_often_as_they_are(edge: EdgeViT) -> None:
     """An attention that reads the merged ones, with their sizes, gives what it gives to all of them."""
     attention = merging(edge, 1).blocks[0].attn
