@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 from edgeflex_tflite import files
-from edgeflex_tflite.artifacts import StageRecord
+from edgeflex_tflite.artifacts import Merging, StageRecord
 from edgeflex_tflite.targets.config import Protocol
 from edgeflex_tflite.targets.measurement import Ratio
 from edgeflex_tflite.targets.results import Results
@@ -29,9 +30,10 @@ SAMPLES = [(1.0, GIGABYTE, 0), (200.0, 4 * GIGABYTE, 2 * GIGABYTE), (400.0, 5 * 
 
 
 def test_the_page_holds_what_was_measured(tmp_path: Path) -> None:
-    for name in ("huge", "trained"):
+    merged = dataclasses.replace(metrics(), merging=Merging(1), drop_points=3.25)
+    for name, found in (("huge", metrics()), ("trained", metrics()), ("trained_merged", merged)):
         (tmp_path / name).mkdir()
-        files.write_json(tmp_path / name / "metrics.json", metrics())
+        files.write_json(tmp_path / name / "metrics.json", found)
     files.write_json(tmp_path / "huge" / "stages.json", STAGES, list[StageRecord])
     (tmp_path / "memory.json").write_text(json.dumps(SAMPLES))
     measured = [measurement("stock", "0", [60.0] * 3), measurement("ours", "1", [6.0] * 3)]
@@ -48,6 +50,7 @@ def test_the_page_holds_what_was_measured(tmp_path: Path) -> None:
         "0.110 (0.100 to 0.125)",
         "50 (100.0%)",
         "| j 18%   | j 18%      |",
+        "With one pair of its 26 tokens merged in each block but the last, it loses 3.25 points",
         "python -m edgeflex_tflite.convert --model=huge",
         "python tools/again.py",
     ):
