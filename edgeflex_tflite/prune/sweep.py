@@ -15,9 +15,10 @@ from edgeflex_tflite.prune.compensate import output_errors
 from edgeflex_tflite.prune.cut import cut_mlp, whole_shape, without_dropped
 from edgeflex_tflite.prune.gradients import loss_scores
 from edgeflex_tflite.prune.score import keep_order
+from edgeflex_tflite.prune.statistics import HiddenMoments
 from edgeflex_tflite.recipe import Recipe
 from edgeflex_tflite.recover.kept import KeptBlocks
-from edgeflex_tflite.recover.refit import correct_biases_, refit_
+from edgeflex_tflite.recover.refit import correct_biases_, refit_, refitted
 from edgeflex_tflite.recover.walk import Stage, walk
 
 
@@ -32,10 +33,10 @@ def prune(
 ) -> tuple[EdgeViT, PrunePlan]:
     """Cut every block to its planned width, front to back, on the outputs of the already cut blocks.
 
-    With `recipe.refit`, every linear behind the first cut is also fitted to what the dense model answers. The linear
-    that writes last before a dropped branch is fitted to what both did; without `recipe.refit`, its bias takes over the
-    mean, unless `recipe.compensate` is `none`. Scores that need `labels` are those of the dense model. `kept` are
-    blocks that a run before has cut.
+    With `recipe.refit`, every linear behind the first cut is also fitted to what the dense model answers, as is what is
+    left of every fc2 that is cut. The linear that writes last before a dropped branch is fitted to what both did;
+    without `recipe.refit`, its bias takes over the mean, unless `recipe.compensate` is `none`. Scores that need
+    `labels` are those of the dense model. `kept` are blocks that a run before has cut.
 
     Returns:
         A new model, and the plan with each block's measured errors filled in.
@@ -53,19 +54,21 @@ def prune(
         return stage.before_dropped or any(block.shape != dense.shape for block, dense in pairs)
 
     def treat(stage: Stage) -> None:
-        if recipe.refit and begun(stage):
+        cut = None if stage.index is None else cuts[stage.index]
+        narrower = cut is not None and cut.width < cut.dense_width and stage.paths == ("mlp.fc2",)
+        if recipe.refit and begun(stage) and not narrower:
             refit_(stage)
         elif stage.before_dropped and recipe.compensate != "none":
             correct_biases_(stage)
-        if stage.index is None:
+        if cut is None or stage.index is None:
             return
-        cut, shape = cuts[stage.index], cuts[stage.index].shape
+        shape = cut.shape
         if shape is not None and stage.paths == ("attn.q", "attn.k", "attn.v"):
             inputs = ((x, x) for x, _ in stage.batches())
             stage.block.attn = cut_keys(stage.block.attn, inputs, shape.key_dim)
         elif shape is not None and stage.paths == ("attn.proj",):
             stage.block.attn = cut_contexts(stage.block.attn, stage.regression.inputs, shape)
-        elif cut.width < cut.dense_width and stage.paths == ("mlp.fc2",):
+        elif narrower:
             cuts[stage.index] = _cut_mlp_(stage, cut, recipe, from_loss[stage.index])
 
     def restore(index: int) -> Block | None:
@@ -84,9 +87,12 @@ def prune(
 
 def _cut_mlp_(stage: Stage, cut: BlockCut, recipe: Recipe, from_loss: Tensor | None) -> BlockCut:
     mlp, moments = stage.block.mlp, stage.regression.inputs
+    assert isinstance(moments, HiddenMoments)
     order = keep_order(mlp, moments, recipe.prune_score, from_loss, mlp.width - cut.width)
     alone = cut_mlp(mlp, moments, order, cut.width, "none")
     chosen = stage.block.mlp = cut_mlp(mlp, moments, order, cut.width, recipe.compensate)
     kept, lost = order[: cut.width].sort().values, order[cut.width :]
     error_cut_alone, error = output_errors(mlp.fc2, (alone.fc2, chosen.fc2), kept, lost, moments)
+    if recipe.refit:
+        chosen.fc2 = refitted(stage.regression.of(kept), chosen.fc2)
     return dataclasses.replace(cut, error_cut_alone=error_cut_alone, error=error)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from edgeflex_tflite.models.tensors import linear
+from edgeflex_tflite.recover.regression import Regression
 from edgeflex_tflite.recover.walk import Stage
 
 
@@ -22,6 +23,12 @@ def bias_of(stage: Stage, reader: nn.Linear, weight: Tensor) -> Tensor:
         return stage.regression.bias(weight)
     wanted = reader.weight.double() @ stage.regression.wanted_mean + reader.bias.double()
     return wanted - weight @ stage.regression.inputs.mean
+
+
+def refitted(regression: Regression, reader: nn.Linear) -> nn.Linear:
+    """The linear that answers what a regression wants, drawn to one that is there."""
+    weight = regression.refit(reader.weight.double())
+    return linear(weight, regression.bias(weight))
 
 
 def refit_(stage: Stage) -> None:

@@ -8,18 +8,20 @@ the layers before as they are now, and y from the dense model, that also undoes 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from edgeflex_tflite.prune.statistics import Batch, HiddenMoments, centre_, plus_diagonal, summed
+from edgeflex_tflite.prune.statistics import Batch, HiddenMoments, Moments, centre_, plus_diagonal, summed
 
 RELATIVE_RIDGE = 0.1
 """Of the mean variance of the input; less fits the calibration images and not the others."""
 
 
+@dataclasses.dataclass(frozen=True)
 class Regression:
     """Moments of one input, and its cross moments with the answer that is wanted, in float64.
 
@@ -29,13 +31,21 @@ class Regression:
         cross: E[(y - E[y]) (x - E[x])^T], `[out, in]`.
     """
 
-    def __init__(self, batches: Iterable[Callable[[], Batch]]) -> None:
-        """Args: batches: make x `[..., in]` and the wanted y `[..., out]`."""
+    inputs: Moments
+    wanted_mean: Tensor
+    cross: Tensor
+
+    @classmethod
+    def over(cls, batches: Iterable[Callable[[], Batch]]) -> Regression:
+        """Over batches that make x `[..., in]` and the wanted y `[..., out]`."""
         sums = summed(batches)
-        self.inputs = HiddenMoments.of_sums(sums)
         shift, mean = sums.total / sums.rows, sums.total_of_answer / sums.rows
-        self.wanted_mean = sums.origin_of_answer.double() + mean
-        self.cross = centre_(sums.product, mean, shift, sums.rows)
+        cross = centre_(sums.product, mean, shift, sums.rows)
+        return cls(HiddenMoments.of_sums(sums), sums.origin_of_answer.double() + mean, cross)
+
+    def of(self, kept: Tensor) -> Regression:
+        """The same on some of the inputs alone, `int64 [r]`."""
+        return Regression(self.inputs.of(kept), self.wanted_mean, self.cross[:, kept])
 
     def refit(self, weight: Tensor, relative_ridge: float = RELATIVE_RIDGE) -> Tensor:
         """Ridge regression on what is wanted, drawn to `weight`; both `float64 [out, in]`.

@@ -58,7 +58,7 @@ class Stage:
 
     @cached_property
     def regression(self) -> Regression:
-        return Regression(partial(self._repeated, index) for index in range(self.count))
+        return Regression.over(partial(self._repeated, index) for index in range(self.count))
 
     def _repeated(self, index: int) -> Batch:
         """A batch, with the tokens that count more than once as often as they count."""

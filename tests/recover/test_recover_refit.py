@@ -94,6 +94,23 @@ def test_the_stream_comes_nearer_to_the_dense_one_on_images_that_were_not_seen(s
     assert errors[True] < errors[False]
 
 
+def test_what_is_left_of_a_cut_mlp_is_fitted_to_what_is_wanted() -> None:
+    """By the normal equations on the kept neurons, drawn to what the cut alone leaves there."""
+    edge = to_edge_form(random_vit(embed_dim=24, depth=1))
+    tokens = embed(edge, [torch.randn(40, 3, 32, 32, generator=torch.Generator().manual_seed(0))])
+    plan = PrunePlan((BlockCut(48, 96, None, None),), 100, 10)
+    alone, fitted = (prune(edge, tokens, plan, Recipe(refit=refit))[0].blocks[0] for refit in (False, True))
+    torch.testing.assert_close(fitted.mlp.fc1.weight, alone.mlp.fc1.weight)
+    entering, wanted = edge.blocks[0].after_attention(tokens[0]), edge.blocks[0](tokens[0])
+    x = fitted.hidden(fitted.after_attention(tokens[0])).flatten(0, -2).double()
+    y = (wanted - entering).flatten(0, -2).double()
+    x, y = x - x.mean(0), y - y.mean(0)
+    sigma, ridge = x.T @ x / len(x), RELATIVE_RIDGE * x.square().mean()
+    old = alone.mlp.fc2.weight.double()
+    expected = torch.linalg.solve(sigma + ridge * torch.eye(48), (y.T @ x / len(x) + ridge * old).T).T
+    torch.testing.assert_close(fitted.mlp.fc2.weight.double(), expected, rtol=1e-3, atol=1e-5)
+
+
 def test_blocks_before_the_first_cut_stay_as_they_are() -> None:
     edge = to_edge_form(random_vit(embed_dim=24, depth=3))
     images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))

@@ -26,7 +26,7 @@ def data(seed: int, rows: int, width: int, out: int, offset: float = 1.0) -> tup
 
 def regression_of(x: Tensor, y: Tensor, sizes: list[int]) -> Regression:
     batches = zip(x.split(sizes), y.split(sizes), strict=True)
-    return Regression(partial(lambda *batch: batch, *batch) for batch in batches)
+    return Regression.over(partial(lambda *batch: batch, *batch) for batch in batches)
 
 
 @settings(deadline=None, max_examples=30)
@@ -104,10 +104,25 @@ def test_a_large_mean_beside_a_small_variance() -> None:
     assert torch.linalg.eigvalsh(found.inputs.covariance).min() > 0.005
 
 
+def test_of_some_inputs_alone() -> None:
+    x, y = data(0, 50, 6, 3)
+    kept = torch.tensor([4, 0, 3])
+    found, expected = regression_of(x, y, [50]).of(kept), regression_of(x[:, kept], y, [50])
+    weight = torch.randn(3, 3, generator=torch.Generator().manual_seed(0)).double()
+    for actual, wanted in (
+        (found.cross, expected.cross),
+        (found.inputs.covariance, expected.inputs.covariance),
+        (found.inputs.mean, expected.inputs.mean),
+        (found.refit(weight), expected.refit(weight)),
+        (found.bias(weight), expected.bias(weight)),
+    ):
+        torch.testing.assert_close(actual, wanted, rtol=1e-5, atol=1e-5)
+
+
 def test_batches_of_any_rank_count_every_token() -> None:
     x, y = data(0, 24, 4, 3)
     flat = regression_of(x, y, [24])
-    shaped = Regression([lambda: (x.unflatten(0, (2, 3, 4)), y.unflatten(0, (2, 3, 4)))])
+    shaped = Regression.over([lambda: (x.unflatten(0, (2, 3, 4)), y.unflatten(0, (2, 3, 4)))])
     torch.testing.assert_close(shaped.cross, flat.cross)
     assert shaped.inputs.rows == 24
 
