@@ -48,17 +48,17 @@ def int4_costs(
         paths = present(block, group)
         moments = read[paths[0]]
         assert moments is not None
-        changed = twin(block)
+        changed, curvature = twin(block), Curvature.of(moments.covariance)
         for path in paths:
-            changed.set_submodule(path, _in_int4(block.get_submodule(path), moments, int4_block))
+            changed.set_submodule(path, _in_int4(block.get_submodule(path), moments, curvature, int4_block))
         costs[paths] = rest(changed, f"{INT4_NAMES[group]} INT4")
     return costs
 
 
-def _in_int4(dense: nn.Module, moments: Moments, int4_block: int) -> nn.Linear:
+def _in_int4(dense: nn.Module, moments: Moments, curvature: Curvature, int4_block: int) -> nn.Linear:
     assert isinstance(dense, nn.Linear)
     weight = dense.weight.double()
-    rounded = gptq(weight, Curvature.of(moments.covariance), *grid_of(Dtype.INT4, dense.in_features, int4_block))
+    rounded = gptq(weight, curvature, *grid_of(Dtype.INT4, dense.in_features, int4_block))
     return linear(rounded, dense.bias.double() + (weight - rounded) @ moments.mean)
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeflex_tflite.prune.statistics import Moments, plus_diagonal
-from edgeflex_tflite.symmetric import quadratic
+from edgeflex_tflite.symmetric import gram, quadratic
 
 SMALLEST_RELATIVE_RIDGE = 1e-4
 """Of the mean variance: keeps the solve well conditioned where the estimate below asks for no ridge at all."""
@@ -82,7 +82,7 @@ def error_curve(weight: Tensor, moments: Moments, order: Tensor, compensate: str
         each = (W @ L).square().sum(0)
     else:
         together = {"bias": moments.covariance, "none": moments.second}[compensate]
-        pairs = (W.T @ W) * together[order][:, order]
+        pairs = gram(W) * together[order][:, order]
         each = 2 * pairs.tril(-1).sum(0) + pairs.diagonal()
     return torch.cat([torch.zeros(1, dtype=torch.float64), each.flip(0).cumsum(0)])
 

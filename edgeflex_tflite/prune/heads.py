@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from edgeflex_tflite.prune.compensate import error_curve, ridge
-from edgeflex_tflite.prune.statistics import Moments
+from edgeflex_tflite.prune.statistics import Moments, plus_diagonal
 
 
 def head_order(weight: Tensor, moments: Moments, num_heads: int) -> Tensor:
@@ -24,7 +24,7 @@ def head_order(weight: Tensor, moments: Moments, num_heads: int) -> Tensor:
         num_heads: number of heads.
     """
     sigma = moments.covariance
-    hessian = sigma + ridge(sigma, moments.rows) * torch.eye(len(sigma), dtype=sigma.dtype)
+    hessian = plus_diagonal(sigma, ridge(sigma, moments.rows))
     return cut_order(weight.double(), hessian, num_heads)[0].flip(0)
 
 

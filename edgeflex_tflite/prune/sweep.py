@@ -56,8 +56,9 @@ def prune(
     def treat(stage: Stage) -> None:
         cut = None if stage.index is None else cuts[stage.index]
         narrower = cut is not None and cut.width < cut.dense_width and stage.paths == ("mlp.fc2",)
-        if recipe.refit and begun(stage) and not narrower:
-            refit_(stage)
+        if recipe.refit:
+            if begun(stage) and not narrower:
+                refit_(stage)
         elif stage.before_dropped and recipe.compensate != "none":
             correct_biases_(stage)
         if cut is None or stage.index is None:

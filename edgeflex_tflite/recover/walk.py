@@ -11,9 +11,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from functools import cached_property, partial
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from edgeflex_tflite.models.edge import ALL_TOKENS, Block, EdgeViT
 from edgeflex_tflite.profiling.blocks import Progress, Tokens, advance, no_progress
@@ -120,25 +121,23 @@ def walk(
         wanted = advance(reference.after_attention, wanted)
         if block.attn.num_heads:
             goal = _before_next(dense, model, 2 * index + 1, wanted)
-            answering = partial(stage, before_dropped=goal is not wanted)
-            stream = _through(block, "attn.proj", block.context, block.after_attention, stream, goal, treat, answering)
+            stream = _through(
+                block, "attn.proj", stream, goal, treat, partial(stage, before_dropped=goal is not wanted)
+            )
         if block.mlp.width:
             readers = ("mlp.fc1",) if block.mlp.gate is None else ("mlp.fc1", "mlp.gate")
             treat(stage(readers, partial(_mlp_inputs, reference, block, wanted, stream), wants_input=True))
         wanted = advance(reference.after_mlp, wanted)
         if block.mlp.width:
             goal = _before_next(dense, model, 2 * index + 2, wanted)
-            answering = partial(stage, before_dropped=goal is not wanted)
-            stream = _through(block, "mlp.fc2", block.hidden, block.after_mlp, stream, goal, treat, answering)
+            stream = _through(block, "mlp.fc2", stream, goal, treat, partial(stage, before_dropped=goal is not wanted))
         finished(index)
     treat(Stage(model, None, ("head",), partial(_features, dense, model, wanted, stream), len(tokens)))
 
 
 def _through(
     block: Block,
-    path: str,
-    enter: Callable[[Tensor], Tensor],
-    after: Callable[[Tensor], Tensor],
+    path: Literal["attn.proj", "mlp.fc2"],
     stream: Tokens,
     goal: Tokens,
     treat: Callable[[Stage], None],
@@ -148,11 +147,13 @@ def _through(
 
     Args:
         path: of the linear.
-        enter: gives what it reads, given the stream before.
-        after: gives the stream behind it.
         goal: the stream that is wanted there.
         stage: makes one of the block, given paths and pieces.
     """
+    enter, after = {
+        "attn.proj": (block.context, block.after_attention),
+        "mlp.fc2": (block.hidden, block.after_mlp),
+    }[path]
     parent, name = path.split(".")
     branch = block.get_submodule(parent)
     inputs = advance(enter, stream)
