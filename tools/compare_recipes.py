@@ -21,7 +21,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "hessian": {"prune_score": "hessian", "compensate": "none", "allocation": "uniform", **PLAIN},
     "flap": {"prune_score": "flap", "compensate": "bias", "allocation": "uniform", **PLAIN},
     "corp": {"prune_score": "energy", "compensate": "ridge", "allocation": "uniform", **PLAIN},
-    OURS: {"mirror": True, "crops": 4, "read_weight": 6},
+    OURS: {"mirror": True, "crops": 2, "read_weight": 6},
 }
 """What each method changes of the default recipe."""
 WITHIN_BUDGET = {"mirror": True}

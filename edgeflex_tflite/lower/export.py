@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,11 +13,14 @@ from edgeflex_tflite.lower import flatbuffer
 from edgeflex_tflite.lower.chunk import chunked
 from edgeflex_tflite.lower.deploy import DeployedViT, with_scales_folded
 from edgeflex_tflite.lower.merge import merging
+from edgeflex_tflite.lower.template import Templates
 from edgeflex_tflite.lower.tidy import tidy
 from edgeflex_tflite.models.edge import EdgeViT
 from edgeflex_tflite.models.sites import compute_sites, weight_sites
 from edgeflex_tflite.quiet import quiet
 from edgeflex_tflite.rewrites import SCALE
+
+_templates = Templates()
 
 
 def export_float(model: EdgeViT, spec: InputSpec, path: Path, chunks: Chunks = WHOLE, merged: int = 0) -> None:
@@ -30,16 +35,21 @@ def export_float(model: EdgeViT, spec: InputSpec, path: Path, chunks: Chunks = W
     """
     written = with_scales_folded(model) if SCALE in model.rewrites else model
     module = DeployedViT(merging(chunked(written, chunks), merged), spec).eval()
-    with quiet():
-        import litert_torch
-
-        converted = litert_torch.convert(module, (torch.zeros(spec.shape),))
-        converted.export(str(path))
-        del converted
-    content = flatbuffer.read(path)
+    content = _templates.lowered(module, partial(_convert, module, path))
     tidy(content, model.rewrites)
     flatbuffer.name_tensors_by_site(content, [*weight_sites(model), *compute_sites(model)])
     renamed = path.with_suffix(".renamed")
     flatbuffer.write(content, renamed)
     del content
     renamed.replace(path)
+
+
+def _convert(module: DeployedViT, path: Path) -> Any:
+    """What litert-torch makes of a module, mapped from a file that it is written to."""
+    with quiet():
+        import litert_torch
+
+        converted = litert_torch.convert(module, (torch.zeros(module.spec.shape),))
+        converted.export(str(path))
+        del converted
+    return flatbuffer.read(path)

@@ -11,7 +11,7 @@ away from channels with large activations. `x / s` costs nothing where what make
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 import torch
@@ -26,7 +26,9 @@ from edgeflex_tflite.recover.kept import KeptBlocks
 from edgeflex_tflite.side_by_side import each
 
 GRID = 20
-"""Alpha is one of 0, 1/20, ..., 19/20 (AWQ, section 3.2): every other one is tried, then the best one's neighbours."""
+"""Alpha is one of 0, 1/20, ..., 19/20 (AWQ, section 3.2)."""
+STRIDES = (4, 2, 1)
+"""Every fourth alpha is tried, then those two steps beside the best, and then its neighbours."""
 SMALLEST_SCALE = 1e-4
 
 
@@ -98,21 +100,21 @@ def search_block_(
         grids: of the weights of every site that becomes an integer; targets without any of them are left alone.
         dynamic: whether activations are quantized for each token (at run time) or with one scale for all.
     """
-    halfway = [block.after_attention(x) for x in tokens]
-    expected = [block.after_mlp(x) for x in halfway]
+    targets = fold_targets(block)
+    halfway, expected, mean_abs = _float_answers(block, tokens, [target.readers[0] for target in targets])
     groups = []
-    for target in fold_targets(block):
+    for target in targets:
         readers = tuple(reader for reader in target.readers if f"{prefix}.{reader}" in grids)
         if not readers:
             continue
         run, inputs, wanted = (
             (Block.after_mlp, halfway, expected) if target.in_mlp else (Block.after_attention, tokens, halfway)
         )
-        mean_abs = _mean_abs_input(block, target.readers[0], tokens)
+        mean = mean_abs[target.readers[0]]
         of_readers = {reader: grids[f"{prefix}.{reader}"] for reader in readers}
-        judged = partial(_error, block, target, mean_abs, of_readers, dynamic, run, inputs, wanted)
+        judged = partial(_error, block, target, mean, of_readers, dynamic, run, inputs, wanted)
         best, errors = _search(judged)
-        fold_(block, target, scale_for(mean_abs, best))
+        fold_(block, target, scale_for(mean, best))
         groups.append(AwqGroup(tuple(f"{prefix}.{reader}" for reader in readers), best, errors[0.0], errors[best]))
     return groups
 
@@ -120,11 +122,14 @@ def search_block_(
 def _search(error: Callable[[float], float]) -> tuple[float, dict[float, float]]:
     """The alpha of least error, and the errors of all that were tried; ties go to the smaller one."""
     errors: dict[float, float] = {}
-    for steps in (range(0, GRID, 2), (-1, 1)):
-        middle = round(GRID * min(errors, key=errors.__getitem__)) if errors else 0
-        alphas = [(middle + step) / GRID for step in steps if 0 <= middle + step < GRID]
+    best = 0.0
+    for stride in STRIDES:
+        middle = round(GRID * best)
+        steps = (middle - stride, middle + stride) if errors else range(0, GRID, stride)
+        alphas = [step / GRID for step in steps if 0 <= step < GRID]
         errors |= zip(alphas, each(error, alphas), strict=True)
-    return min(sorted(errors), key=errors.__getitem__), errors
+        best = min(sorted(errors), key=errors.__getitem__)
+    return best, errors
 
 
 def _error(
@@ -176,20 +181,27 @@ def search(
     return model, groups
 
 
-def _mean_abs_input(block: Block, reader: str, tokens: Tokens) -> Tensor:
-    """Mean |x| of a linear's input, per channel, `[in_features]`."""
-    found: list[Tensor] = []
+def _float_answers(
+    block: Block, tokens: Tokens, readers: Iterable[str]
+) -> tuple[list[Tensor], list[Tensor], dict[str, Tensor]]:
+    """The residual stream behind a block's attention and behind its MLP, and mean |x| of what each linear reads.
 
-    def watch(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        found.append(inputs[0].flatten(0, -2).abs())
+    The means are `[in_features]`.
+    """
+    read: dict[str, list[Tensor]] = {reader: [] for reader in readers}
 
-    handle = block.get_submodule(reader).register_forward_pre_hook(watch)
+    def watch(reader: str, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        read[reader].append(inputs[0].flatten(0, -2).abs())
+
+    handles = [block.get_submodule(reader).register_forward_pre_hook(partial(watch, reader)) for reader in read]
     try:
-        for x in tokens:
-            block(x)
+        halfway = [block.after_attention(x) for x in tokens]
+        expected = [block.after_mlp(x) for x in halfway]
     finally:
-        handle.remove()
-    return sum(x.sum(0).double() for x in found).div(sum(map(len, found))).float()  # type: ignore[union-attr]
+        for handle in handles:
+            handle.remove()
+    means = {reader: torch.cat(found).mean(0, dtype=torch.float64).float() for reader, found in read.items()}
+    return halfway, expected, means
 
 
 def _simulate_(block: Block, grids: Mapping[str, Grid], dynamic: bool) -> None:
