@@ -63,4 +63,5 @@ def test_no_other_order_needs_a_smaller_arena(chunks: Chunks, tmp_path: Path) ->
     assert len({plan.timeline_bytes for plan in others}) > ORDERS / 2
     assert min(plan.peak_bytes for plan in others) >= written.peak_bytes
     assert min(plan.lower_bound_bytes for plan in others) >= written.lower_bound_bytes
-    assert max(plan.lower_bound_bytes for plan in others) > written.lower_bound_bytes
+    if chunks != WHOLE:  # a whole block's peak is at one operator, whatever runs before it
+        assert max(plan.lower_bound_bytes for plan in others) > written.lower_bound_bytes
