@@ -21,8 +21,8 @@ RELATIVE_GAP = 1e-4
 PRESOLVE = False
 """With it, the HiGHS of SciPy 1.17 misses the best where one option takes the limit alone and others next to none."""
 SECONDS = 20.0
-"""After which the best choice found so far is taken: only seen where all blocks are alike and cost the same, so that many
-choices are as good (`allocation=uniform`)."""
+"""After which the best choice found so far is taken: only seen where all blocks are alike and cost the same
+(`allocation=uniform`), so that many choices are as good."""
 
 
 @dataclasses.dataclass(frozen=True)
