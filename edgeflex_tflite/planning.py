@@ -9,7 +9,7 @@ import operator
 from collections.abc import Sequence
 
 from edgeflex_tflite.artifacts import BlockCut, Dtype, MemoryCost, PrecisionPlan, PrunePlan
-from edgeflex_tflite.budget.allocate import Option, allocate
+from edgeflex_tflite.budget.allocate import Option, allocate, allocate_evenly
 from edgeflex_tflite.budget.curves import level_curve
 from edgeflex_tflite.budget.measure import BlockCosts, Costs, measure_blocks, measure_int8, nothing_measured
 from edgeflex_tflite.budget.parts import parts_of
@@ -91,18 +91,17 @@ def _margin(run: Design, levers: Sequence[str]) -> int:
 
 def _chosen(run: Run, costs: Costs, to_save: int) -> list[Option]:
     recipe = run.recipe
-    parts = _parts(run, costs)
+    parts, choose = _parts(run, costs), allocate_evenly if recipe.allocation == "uniform" else allocate
     if recipe.prune_ratio:
-        return _share_of_neurons(parts, run.dense_widths, recipe.prune_ratio)
-    return allocate(parts, sum(options[0].bytes for options in parts) - to_save)
+        return choose(_neurons(parts), math.floor((1 - recipe.prune_ratio) * sum(run.dense_widths) + ROUNDING))
+    return choose(parts, sum(options[0].bytes for options in parts) - to_save)
 
 
-def _share_of_neurons(parts: list[list[Option]], dense_widths: Sequence[int], ratio: float) -> list[Option]:
-    """Options that cut at least a share of all MLP neurons: each neuron counts as one, whatever its bytes are."""
-    neurons = [
+def _neurons(parts: list[list[Option]]) -> list[list[Option]]:
+    """Options that count MLP neurons in place of bytes: each as one, whatever its bytes are."""
+    return [
         [dataclasses.replace(option, bytes=option.sizes.get("width", 0)) for option in options] for options in parts
     ]
-    return allocate(neurons, math.floor((1 - ratio) * sum(dense_widths) + ROUNDING))
 
 
 def measure(run: Run, levers: Sequence[str]) -> Costs:

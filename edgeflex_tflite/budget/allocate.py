@@ -2,11 +2,13 @@
 
 That is the multiple-choice knapsack problem, and is given to HiGHS as an integer program: with x_po = 1 where part p
 takes option o, minimize `sum d_po x_po` subject to `sum b_po x_po <= limit` and `sum_o x_po = 1` for every part.
+Where nothing tells the parts apart there is nothing to choose, and `allocate_evenly` lowers them together.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -16,13 +18,13 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from edgeflex_tflite.artifacts import Dtype
 from edgeflex_tflite.errors import UserError
 
-RELATIVE_GAP = 1e-4
+RELATIVE_GAP = 1e-3
 """How much better than the choice that is found another one may be, over its divergence; predictions are coarser."""
 PRESOLVE = False
 """With it, the HiGHS of SciPy 1.17 misses the best where one option takes the limit alone and others next to none."""
-SECONDS = 20.0
-"""After which the best choice found so far is taken: only seen where all blocks are alike and cost the same
-(`allocation=uniform`), so that many choices are as good."""
+NODES = 20_000
+"""Of the solver's tree, after which the best choice found so far is taken: some 20 seconds. A number of seconds would
+make the choice one of the machine."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,11 +59,44 @@ def allocate(parts: Sequence[Sequence[Option]], limit_bytes: int) -> list[Option
     Raises:
         UserError: even the smallest options take more.
     """
-    least = sum(min(option.bytes for option in options) for options in parts)
-    if least > limit_bytes:
-        raise UserError(f"what may be changed takes {least:,} bytes at least, and {limit_bytes:,} are left for it")
-    candidates = [not_dominated(options) for options in parts]
+    candidates = _candidates(parts, limit_bytes)
     return _within(candidates, _solve(candidates, limit_bytes), limit_bytes)
+
+
+def allocate_evenly(parts: Sequence[Sequence[Option]], limit_bytes: int) -> list[Option]:
+    """For each part the option to take, by single steps of the part that loses least a byte until all are in the limit.
+
+    For parts that are equal but for their sizes, of which the first take one step more than the last at most.
+
+    Raises:
+        UserError: even the smallest options take more.
+    """
+    candidates = _candidates(parts, limit_bytes)
+    chosen = [options[0] for options in candidates]
+    taken = sum(option.bytes for option in chosen)
+    steps = sorted(step for number, options in enumerate(candidates) for step in _steps(number, options))
+    for _, part, place in steps:
+        if taken <= limit_bytes:
+            break
+        after = candidates[part][place]
+        taken -= chosen[part].bytes - after.bytes
+        chosen[part] = after
+    return chosen
+
+
+def _steps(part: int, options: Sequence[Option]) -> Iterable[tuple[float, int, int]]:
+    """Loss a byte of each step from one option to the next; none is less than that of the step before it."""
+    slope = 0.0
+    for place, (before, after) in enumerate(itertools.pairwise(options), 1):
+        slope = max(slope, (after.divergence - before.divergence) / (before.bytes - after.bytes))
+        yield slope, part, place
+
+
+def _candidates(parts: Sequence[Sequence[Option]], limit: int) -> list[list[Option]]:
+    least = sum(min(option.bytes for option in options) for options in parts)
+    if least > limit:
+        raise UserError(f"what may be changed takes {least:,} bytes at least, and {limit:,} are left for it")
+    return [not_dominated(options) for options in parts]
 
 
 def _solve(candidates: list[list[Option]], limit: int) -> list[Option]:
@@ -75,7 +110,7 @@ def _solve(candidates: list[list[Option]], limit: int) -> list[Option]:
         integrality=np.ones(len(flat)),
         bounds=Bounds(0, np.where(uses <= limit, 1, 0)),
         constraints=[LinearConstraint(one_each, 1, 1), LinearConstraint(np.minimum(uses / scale, 2)[None], ub=1)],
-        options={"mip_rel_gap": RELATIVE_GAP, "time_limit": SECONDS, "presolve": PRESOLVE},
+        options={"mip_rel_gap": RELATIVE_GAP, "node_limit": NODES, "presolve": PRESOLVE},
     )
     assert found.x is not None, found.message
     ends = np.cumsum([len(options) for options in candidates])[:-1]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeflex_tflite.budget.allocate import RELATIVE_GAP, Option, allocate, not_dominated
+from edgeflex_tflite.budget.allocate import RELATIVE_GAP, Option, allocate, allocate_evenly, not_dominated
 from edgeflex_tflite.errors import UserError
 
 options = st.builds(Option, bytes=st.integers(0, 10**7), divergence=st.floats(0, 10, allow_subnormal=False))
@@ -105,6 +105,53 @@ def test_limits_hold_to_the_byte_at_a_gigabyte() -> None:
     for short in range(4):
         chosen = allocate(parts, 900_000_006 - short)
         assert size(chosen) <= 900_000_006 - short and loss(chosen) == short
+
+
+STEP = 16
+
+
+def even(widths: list[int]) -> list[list[Option]]:
+    """Parts of which nothing is known but how wide they are."""
+    return [
+        [Option(width, (dense - width) ** 2 / dense) for width in range(dense, 0, -STEP)]
+        for dense in (STEP * width for width in widths)
+    ]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=4), st.floats(0, 1))
+def test_parts_of_which_nothing_is_known_are_lowered_together(widths: list[int], share: float) -> None:
+    parts = even(widths)
+    limit = limit_of(parts, share)
+    chosen = allocate_evenly(parts, limit)
+    best = min(loss(list(each)) for each in itertools.product(*parts) if size(list(each)) <= limit)
+    assert limit - STEP < size(chosen) <= limit
+    assert loss(chosen) == pytest.approx(best)
+
+
+@settings(deadline=None, max_examples=60)
+@given(problems, st.floats(0, 1))
+def test_an_even_choice_holds_the_limit_too(parts: list[list[Option]], share: float) -> None:
+    limit = limit_of(parts, share)
+    chosen = allocate_evenly(parts, limit)
+    assert size(chosen) <= limit
+    assert all(option in part for option, part in zip(chosen, parts, strict=True))
+
+
+def test_of_equal_parts_the_first_take_one_step_more() -> None:
+    chosen = allocate_evenly(even([4, 4, 4, 4]), 4 * 4 * STEP - 6 * STEP)
+    assert [option.bytes // STEP for option in chosen] == [2, 2, 3, 3]
+
+
+def test_an_even_choice_refuses_a_limit_below_the_least() -> None:
+    with pytest.raises(UserError, match="takes 32 bytes at least, and 31 are left"):
+        allocate_evenly(even([3, 2]), 31)
+
+
+def test_many_equal_parts_are_no_search() -> None:
+    """As blocks are: of them, an integer program tries one choice after the other that is as good."""
+    chosen = allocate_evenly(even([96] * 32), 32 * 461)
+    assert {option.bytes for option in chosen} == {448, 464} and size(chosen) == 32 * 461 // STEP * STEP
 
 
 def test_tiny_divergences_still_count() -> None:
