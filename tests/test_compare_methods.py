@@ -30,6 +30,7 @@ from compare_recipes import (  # noqa: E402
     tasks,
     torch_cell,
 )
+from stock_files import stock_float  # noqa: E402
 
 from edgeflex_tflite.artifacts import InputSpec, MemoryCost  # noqa: E402
 from edgeflex_tflite.recipe import CHOICES, Recipe  # noqa: E402
@@ -169,7 +170,8 @@ def test_stock_files_answer_as_the_model_does(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (4, 3, 32, 32), np.uint8)
     images = [file_input(image, spec) for image in pixels]
     model = random_vit(depth=1)
-    stock_step(model, spec, STOCK_RECIPES["int8_static"], iter(images), tmp_path)
+    stock_float(model, spec, tmp_path / "stock-0123")
+    stock_step(tmp_path / "stock-0123", STOCK_RECIPES["int8_static"], iter(images), tmp_path)
     runner = FileRunner(tmp_path / "model.tflite", spec, 1)
     for image, values in zip(pixels, images, strict=True):
         expected = model(torch.from_numpy(values)).detach().numpy()[0]

@@ -116,13 +116,26 @@ class Bench:
 
     def measured(self, cell: Wanted) -> Path:
         """A file of what all levers cost on a cell's calibration images: no recipe of one table changes that."""
-        made = json.dumps([self.identity(cell.draw), cell.recipe.probe_samples], sort_keys=True)
-        path = self.folder / f"costs-{hashlib.sha256(made.encode()).hexdigest()[:16]}"
-        if not path.exists():
+
+        def make(path: Path) -> None:
             with pipeline.deterministic(cell.draw, self.threads):
-                costs = measure(self.run(cell.pruned), Recipe().lever_list)
+                torch.save(measure(self.run(cell.pruned), Recipe().lever_list), path)
+
+        return self._once("costs", [self.identity(cell.draw), cell.recipe.probe_samples], make)
+
+    def _once(self, name: str, content: list[Any], make: Callable[[Path], None]) -> Path:
+        """A file that several cells need: made by the first of them, under another name until it is whole.
+
+        Args:
+            name: of its kind.
+            content: all that it depends on.
+            make: writes it.
+        """
+        made = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        path = self.folder / f"{name}-{made[:16]}"
+        if not path.exists():
             unfinished = path.with_name(f"{path.name}.{os.getpid()}")
-            torch.save(costs, unfinished)
+            make(unfinished)
             unfinished.replace(path)
         return path
 
@@ -181,8 +194,9 @@ class Bench:
             self.preprocessing.height,
             self.preprocessing.width,
         )
+        source = self._once("stock", [self.identity(0)], partial(stock_float, self.source, spec))
         pixels = (file_input(image.numpy(), spec) for image in self.calibrations[cell.draw].pixels)
-        lowered = stages.run("lower", partial(stock_step, self.source, spec, STOCK_RECIPES[cell.precision], pixels))
+        lowered = stages.run("lower", partial(stock_step, source, STOCK_RECIPES[cell.precision], pixels))
         run = dataclasses.replace(self.run(cell), spec=spec)
         evaluated = stages.run("evaluate", partial(steps.evaluate_file_step, run, lowered))
         return evaluated, memory_cost(lowered / "model.tflite")
@@ -223,9 +237,8 @@ class Decoded(EvaluationSet):
         return list(super().__iter__())
 
 
-def stock_step(model: nn.Module, spec: InputSpec, recipe: str, pixels: Iterator[np.ndarray], folder: Path) -> str:
-    stock_float(model, spec, folder / "float.tflite")
-    stock_quantized(folder / "float.tflite", recipe, pixels, folder / "model.tflite")
+def stock_step(source: Path, recipe: str, pixels: Iterator[np.ndarray], folder: Path) -> str:
+    stock_quantized(source, recipe, pixels, folder / "model.tflite")
     return recipe
 
 
