@@ -114,7 +114,7 @@ def test_a_budget_above_the_whole_model_is_the_file_with_nothing_cut() -> None:
 
 def test_every_method_is_a_recipe() -> None:
     assert all(Recipe(**keys) for keys in METHODS.values())
-    assert METHODS[OURS] == {"mirror": True, "crops": 2, "read_weight": 6}
+    assert METHODS[OURS] == {"mirror": True, "read_weight": 6}
     assert set(TITLES) == {*METHODS, STOCK, TORCH}
     assert set(STOCK_RECIPES) <= set(CHOICES["precision"])
 

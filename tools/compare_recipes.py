@@ -21,11 +21,11 @@ METHODS: dict[str, dict[str, Any]] = {
     "hessian": {"prune_score": "hessian", "compensate": "none", "allocation": "uniform", **PLAIN},
     "flap": {"prune_score": "flap", "compensate": "bias", "allocation": "uniform", **PLAIN},
     "corp": {"prune_score": "energy", "compensate": "ridge", "allocation": "uniform", **PLAIN},
-    OURS: {"mirror": True, "crops": 2, "read_weight": 6},
+    OURS: {"mirror": True, "read_weight": 6},
 }
 """What each method changes of the default recipe."""
 WITHIN_BUDGET = {"mirror": True}
-"""And ours where it is given a budget: few neurons are cut then, and more views gain nothing."""
+"""And ours where it is given a budget: few neurons are cut then."""
 STOCK_RECIPES = {
     "int8_dynamic": "dynamic_wi8_afp32",
     "int8_static": "static_wi8_ai8",

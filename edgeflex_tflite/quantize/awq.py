@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeflex_tflite.artifacts import AwqGroup, Grid
-from edgeflex_tflite.models.edge import Block, EdgeViT, Norm
+from edgeflex_tflite.models.edge import Attention, Block, EdgeViT, Norm
 from edgeflex_tflite.models.tensors import frozen, twin
 from edgeflex_tflite.profiling.blocks import Progress, Tokens, advance, no_progress, subset
 from edgeflex_tflite.quantize.rounding import round_activation, round_weight
@@ -30,6 +30,8 @@ GRID = 20
 STRIDES = (4, 2, 1)
 """Every fourth alpha is tried, then those two steps beside the best, and then its neighbours."""
 SMALLEST_SCALE = 1e-4
+JUDGED = {"norm1": "attn", "attn.v": "attn.proj", "norm2": "mlp", "mlp.fc1": "mlp.fc2"}
+"""By the source of a fold, what its readers are in, up to the end of the attention or the MLP."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +47,9 @@ class FoldTarget:
     readers: tuple[str, ...]
 
     @property
-    def in_mlp(self) -> bool:
-        """Whether it lies after the block's attention, whose result it leaves alone."""
-        return self.source in ("norm2", "mlp.fc1")
+    def judged(self) -> str:
+        """Module path of what reads the scaled channels and answers what the residual stream takes."""
+        return JUDGED[self.source]
 
 
 def fold_targets(block: Block) -> tuple[FoldTarget, ...]:
@@ -89,9 +91,9 @@ def search_block_(
 ) -> list[AwqGroup]:
     """Choose and fold the best scale for every fold target of a block, in place.
 
-    Each alpha of the grid is judged by the mean squared error of the residual stream behind the attention or the MLP
-    that the target's readers are in, when these have rounded weights and INT8 inputs. Alpha 0 is plain rounding, so
-    the chosen scale is never worse on these tokens.
+    Each alpha of the grid is judged by the mean squared error of the answer of the attention or the MLP that the
+    target's readers are in, when these have rounded weights and INT8 inputs. Alpha 0 is plain rounding, so the chosen
+    scale is never worse on these tokens.
 
     Args:
         block: it is changed.
@@ -101,20 +103,17 @@ def search_block_(
         dynamic: whether activations are quantized for each token (at run time) or with one scale for all.
     """
     targets = fold_targets(block)
-    halfway, expected, mean_abs = _float_answers(block, tokens, [target.readers[0] for target in targets])
+    read, answered = _float_answers(block, tokens, targets)
     groups = []
     for target in targets:
         readers = tuple(reader for reader in target.readers if f"{prefix}.{reader}" in grids)
         if not readers:
             continue
-        run, inputs, wanted = (
-            (Block.after_mlp, halfway, expected) if target.in_mlp else (Block.after_attention, tokens, halfway)
-        )
-        mean = mean_abs[target.readers[0]]
+        inputs, wanted = read[target.source], answered[target.judged.partition(".")[0]]
+        mean_abs = _mean_abs(inputs)
         of_readers = {reader: grids[f"{prefix}.{reader}"] for reader in readers}
-        judged = partial(_error, block, target, mean, of_readers, dynamic, run, inputs, wanted)
-        best, errors = _search(judged)
-        fold_(block, target, scale_for(mean, best))
+        best, errors = _search(partial(_error, block, target, mean_abs, of_readers, dynamic, inputs, wanted))
+        fold_(block, target, scale_for(mean_abs, best))
         groups.append(AwqGroup(tuple(f"{prefix}.{reader}" for reader in readers), best, errors[0.0], errors[best]))
     return groups
 
@@ -138,16 +137,21 @@ def _error(
     mean_abs: Tensor,
     grids: Mapping[str, Grid],
     dynamic: bool,
-    run: Callable[[Block, Tensor], Tensor],
     inputs: Tokens,
     wanted: Tokens,
     alpha: float,
 ) -> float:
-    """Mean squared error of `run` of the block, with one alpha at one target, over `inputs`."""
+    """Mean squared error of what a target's readers are in, with one alpha, when they read `inputs`, scaled."""
+    scale = scale_for(mean_abs, alpha)
     candidate = twin(block)
-    fold_(candidate, target, scale_for(mean_abs, alpha))
+    fold_(candidate, target, scale)
     _simulate_(candidate, grids, dynamic)
-    return _squared_error([run(candidate, x) for x in inputs], wanted)
+    judged = candidate.get_submodule(target.judged)
+    return _squared_error([_answer(judged, x / scale) for x in inputs], wanted)
+
+
+def _answer(judged: nn.Module, x: Tensor) -> Tensor:
+    return judged(x, x) if isinstance(judged, Attention) else judged(x)
 
 
 def search(
@@ -182,26 +186,35 @@ def search(
 
 
 def _float_answers(
-    block: Block, tokens: Tokens, readers: Iterable[str]
-) -> tuple[list[Tensor], list[Tensor], dict[str, Tensor]]:
-    """The residual stream behind a block's attention and behind its MLP, and mean |x| of what each linear reads.
-
-    The means are `[in_features]`.
-    """
-    read: dict[str, list[Tensor]] = {reader: [] for reader in readers}
-
-    def watch(reader: str, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        read[reader].append(inputs[0].flatten(0, -2).abs())
-
-    handles = [block.get_submodule(reader).register_forward_pre_hook(partial(watch, reader)) for reader in read]
+    block: Block, tokens: Tokens, targets: Iterable[FoldTarget]
+) -> tuple[dict[str, Tokens], dict[str, Tokens]]:
+    """By their sources what the targets' readers read, and what the block's `attn` and `mlp` answer."""
+    read: dict[str, list[Tensor]] = {target.source: [] for target in targets}
+    answered: dict[str, list[Tensor]] = {"attn": [], "mlp": []}
+    handles = [
+        block.get_submodule(target.readers[0]).register_forward_pre_hook(
+            lambda _, inputs, source=target.source: read[source].append(inputs[0])
+        )
+        for target in targets
+    ]
+    handles += [
+        block.get_submodule(branch).register_forward_hook(
+            lambda _, inputs, answer, branch=branch: answered[branch].append(answer)
+        )
+        for branch in answered
+    ]
     try:
-        halfway = [block.after_attention(x) for x in tokens]
-        expected = [block.after_mlp(x) for x in halfway]
+        for x in tokens:
+            block(x)
     finally:
         for handle in handles:
             handle.remove()
-    means = {reader: torch.cat(found).mean(0, dtype=torch.float64).float() for reader, found in read.items()}
-    return halfway, expected, means
+    return dict(read), dict(answered)
+
+
+def _mean_abs(batches: Tokens) -> Tensor:
+    """Of each channel over all tokens, `[p]`."""
+    return torch.cat([x.flatten(0, -2).abs() for x in batches]).mean(0, dtype=torch.float64).float()
 
 
 def _simulate_(block: Block, grids: Mapping[str, Grid], dynamic: bool) -> None:

@@ -261,12 +261,51 @@ def test_no_more_tokens_than_asked_for(monkeypatch: pytest.MonkeyPatch, max_toke
 
 
 def test_uneven_batches_weigh_by_their_tokens() -> None:
-    block, x = PLAIN_BLOCK, torch.randn(9, 7, 24) * torch.arange(1, 10)[:, None, None]
-    whole, split = (awq._float_answers(block, list(x.split(size)), ["mlp.fc2"])[2] for size in ([9], [8, 1]))
+    x = torch.randn(9, 7, 24) * torch.arange(1, 10)[:, None, None]
+    whole, split = (awq._mean_abs(list(x.split(size))) for size in ([9], [8, 1]))
     torch.testing.assert_close(whole, split, rtol=1e-5, atol=1e-7)
-    hidden = block.hidden(block.after_attention(x)).flatten(0, 1)
-    torch.testing.assert_close(whole, {"mlp.fc2": hidden.abs().mean(0)}, rtol=1e-5, atol=1e-7)
-    assert not block.mlp.fc2._forward_pre_hooks
+    torch.testing.assert_close(whole, x.flatten(0, 1).abs().mean(0), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", [PLAIN, GATED])
+def test_what_readers_read_and_what_they_are_to_answer(name: str) -> None:
+    edge = edge_vit(name)
+    block, (x, *_) = edge.blocks[1], tokens_of(edge)
+    targets = fold_targets(block)
+    with torch.no_grad():
+        read, answered = awq._float_answers(block, [x], targets)
+        halfway = block.after_attention(x)
+        expected = {"norm1": block.norm1(x), "attn.v": block.context(x), "norm2": block.norm2(halfway)}
+        if block.mlp.gate is not None:
+            expected["mlp.fc1"] = block.hidden(halfway)
+        torch.testing.assert_close({source: found for source, (found,) in read.items()}, expected)
+        torch.testing.assert_close(halfway, x + answered["attn"][0])
+        torch.testing.assert_close(block(x), halfway + answered["mlp"][0])
+        for target in targets:
+            judged, wanted = block.get_submodule(target.judged), answered[target.judged.partition(".")[0]]
+            torch.testing.assert_close(awq._answer(judged, read[target.source][0]), wanted[0])
+    assert not any(module._forward_pre_hooks or module._forward_hooks for module in block.modules())
+
+
+@pytest.mark.parametrize("name", [PLAIN, GATED])
+def test_the_error_of_a_scale_is_that_of_the_residual_stream_behind_it(name: str) -> None:
+    """Though no more is computed than what reads the scaled channels."""
+    edge = edge_vit(name)
+    block, tokens = edge.blocks[0], tokens_of(edge)
+    grids = {path.removeprefix("blocks.0."): Grid(4) for path in in_int8(edge) if path.startswith("blocks.0.")}
+    for target in fold_targets(block):
+        of_readers = {reader: grids[reader] for reader in target.readers}
+        read, answered = awq._float_answers(block, tokens, [target])
+        scale_from = awq._mean_abs(read[target.source])
+        branch = target.judged.partition(".")[0]
+        found = awq._error(block, target, scale_from, of_readers, True, read[target.source], answered[branch], 0.5)
+        changed = copy.deepcopy(block)
+        fold_(changed, target, scale_for(scale_from, 0.5))
+        awq._simulate_(changed, of_readers, True)
+        run = Block.after_mlp if branch == "mlp" else Block.after_attention
+        entering = [block.after_attention(x) for x in tokens] if branch == "mlp" else tokens
+        whole = awq._squared_error([run(changed, x) for x in entering], [run(block, x) for x in entering])
+        assert found == pytest.approx(whole, rel=1e-3), target
 
 
 def test_one_block() -> None:
