@@ -82,7 +82,8 @@ def prune(
     def finished(index: int) -> None:
         smaller.blocks[index] = kept.keep(index, smaller.blocks[index], cuts[index])
 
-    walk(model, smaller, tokens, treat, progress, "prune blocks", recipe.read_weight, restore, finished)
+    fits = recipe.refit or any(plan.dropped)
+    walk(model, smaller, tokens, treat, progress, "prune blocks", recipe.read_weight, restore, finished, compare=fits)
     return smaller, dataclasses.replace(plan, cuts=tuple(cuts))
 
 

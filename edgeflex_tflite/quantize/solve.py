@@ -79,7 +79,8 @@ def round_weights(
         sites = [each for each in found if each.site.startswith(f"blocks.{index}.")]
         rounded.blocks[index] = kept.keep(index, rounded.blocks[index], sites)
 
-    walk(model, rounded, tokens, treat, progress, "round weights", restore=restore, finished=finished)
+    fits = recipe.refit
+    walk(model, rounded, tokens, treat, progress, "round weights", restore=restore, finished=finished, compare=fits)
     solved = {each.site for each in found}
     for site, module in weight_sites(rounded).items():
         linear = module.plain() if isinstance(module, RoundedLinear) else module

@@ -14,7 +14,7 @@ from functools import cached_property, partial
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from edgeflex_tflite.models.edge import ALL_TOKENS, Block, EdgeViT
 from edgeflex_tflite.profiling.blocks import Progress, Tokens, advance, no_progress
@@ -91,6 +91,7 @@ def walk(
     read_weight: int = 1,
     restore: Callable[[int], Block | None] = lambda index: None,
     finished: Callable[[int], None] = lambda index: None,
+    compare: bool = True,
 ) -> None:
     """Show `treat` every group of linears that read the same input, in order of execution.
 
@@ -104,10 +105,12 @@ def walk(
             serve all tokens alike.
         restore: gives a block that was treated in a run before; it is taken as it is.
         finished: is told of every block that has been treated now.
+        compare: whether anything is wanted of the linears; without, the dense model is not run, and in each batch what
+            is wanted has no channels.
 
     Memory: two residual streams of the calibration images, and the input and the moments of one linear.
     """
-    wanted, stream = tokens, tokens
+    wanted, stream = tokens if compare else [], tokens
     for index, block in enumerate(progress(model.blocks, caption)):
         reference = dense.blocks[index]
         if (before := restore(index)) is not None:
@@ -185,17 +188,24 @@ def _branches(model: EdgeViT) -> list[bool]:
 
 
 def _attention_inputs(dense: Block, block: Block, wanted: Tokens, stream: Tokens, index: int) -> Batch:
-    return seen(block.attn.v, block.norm1(stream[index])), dense.norm1(wanted[index])
+    return _batch(seen(block.attn.v, block.norm1(stream[index])), wanted[index : index + 1], dense.norm1)
 
 
 def _mlp_inputs(dense: Block, block: Block, wanted: Tokens, stream: Tokens, index: int) -> Batch:
-    return seen(block.mlp.fc1, block.norm2(stream[index])), dense.norm2(wanted[index])
+    return _batch(seen(block.mlp.fc1, block.norm2(stream[index])), wanted[index : index + 1], dense.norm2)
 
 
 def _last_inputs(last: nn.Module, inputs: Tokens, stream: Tokens, wanted: Tokens, index: int) -> Batch:
-    return seen(last, inputs[index]), wanted[index] - stream[index]
+    return _batch(seen(last, inputs[index]), wanted[index : index + 1], lambda goal: goal - stream[index])
 
 
 def _features(dense: EdgeViT, model: EdgeViT, wanted: Tokens, stream: Tokens, index: int) -> Batch:
     features = model.features(stream[index][..., model.reads, :])
-    return seen(model.head, features), dense.classify(wanted[index][..., dense.reads, :])
+    return _batch(
+        seen(model.head, features), wanted[index : index + 1], lambda x: dense.classify(x[..., dense.reads, :])
+    )
+
+
+def _batch(x: Tensor, wanted: Tokens, answer: Callable[[Tensor], Tensor]) -> Batch:
+    """What is read, and what is wanted of it by the dense stream of this batch; nothing if that is not run."""
+    return (x, answer(wanted[0])) if wanted else (x, x[..., :0])

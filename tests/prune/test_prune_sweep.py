@@ -13,9 +13,11 @@ from edgeflex_tflite.artifacts import BlockCut, PrunePlan
 from edgeflex_tflite.models.edge import EdgeViT
 from edgeflex_tflite.models.translate import to_edge_form
 from edgeflex_tflite.profiling.blocks import Tokens, advance, embed
+from edgeflex_tflite.prune import sweep
 from edgeflex_tflite.prune.gradients import loss_scores
 from edgeflex_tflite.prune.sweep import prune
 from edgeflex_tflite.recipe import CHOICES, SCORES_WITH_LABELS, Recipe
+from edgeflex_tflite.recover.walk import walk
 from tests.conftest import random_vit
 
 GATED = "vit_giant_patch14_dinov2"
@@ -112,6 +114,24 @@ def test_one_block() -> None:
     tokens = embed(edge, images())
     smaller, plan = prune(edge, tokens, plan_for(edge, [16]), Recipe())
     assert smaller.blocks[0].mlp.width == 16 == plan.widths[0]
+
+
+@pytest.mark.parametrize("score", ["magnitude", "energy"])
+def test_without_a_refit_the_dense_model_is_not_run_beside(score: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    edge = edge_vit()
+    tokens, plan = embed(edge, images()), plan_for(edge, [48, 32, 16])
+    compared = []
+
+    def watched(*given: Any, compare: bool = True) -> None:
+        compared.append(compare)
+        walk(*given, compare=True)  # and it would change nothing
+
+    alone, planned = prune(edge, tokens, plan, Recipe(prune_score=score, refit=False))
+    monkeypatch.setattr(sweep, "walk", watched)
+    beside, same = prune(edge, tokens, plan, Recipe(prune_score=score, refit=False))
+    prune(edge, tokens, plan, Recipe(prune_score=score))
+    assert compared == [False, True] and planned == same
+    assert all(torch.equal(value, beside.state_dict()[key]) for key, value in alone.state_dict().items())
 
 
 def test_progress_sees_every_block() -> None:

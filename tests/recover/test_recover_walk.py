@@ -275,3 +275,24 @@ def test_a_heavier_token_is_answered_better() -> None:
             missed = dense.blocks[1].after_attention(wanted) - model.blocks[1].after_attention(found)
         errors[weight] = missed[:, 0].square().mean().item(), missed.square().mean().item()
     assert errors[50][0] < errors[1][0] and errors[50][1] > errors[1][1]
+
+
+@pytest.mark.parametrize("name", [PLAIN, GATED, POOLED])
+def test_where_nothing_is_wanted_the_dense_model_is_not_run(name: str) -> None:
+    dense = edge_vit(name)
+    model, tokens = damaged(dense), embed(dense, images().split(4))
+    compared: list[Stage] = []
+    walk(dense, copy.deepcopy(model), tokens, compared.append)
+    expected = [([x for x, _ in stage.batches()], stage.regression.inputs.covariance) for stage in compared]
+    called: list[nn.Module] = []
+    for module in dense.modules():
+        module.register_forward_pre_hook(lambda module, _: called.append(module))
+    found: list[Stage] = []
+    walk(dense, model, tokens, found.append, compare=False)
+    assert [stage.paths for stage in found] == [stage.paths for stage in compared]
+    for stage, (inputs, covariance) in zip(found, expected, strict=True):
+        batches = list(stage.batches())
+        assert all(torch.equal(x, y) for (x, _), y in zip(batches, inputs, strict=True))
+        assert all(wanted.shape == (*x.shape[:-1], 0) for x, wanted in batches)
+        assert torch.equal(stage.regression.inputs.covariance, covariance)
+    assert len(called) == 0
