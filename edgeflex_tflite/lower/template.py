@@ -73,6 +73,8 @@ class Templates:
         weights = {name: values for name, values in _parameters(module) if not _uniform(values)}
         if len({_digest(_layouts(values)[0]) for values in weights.values()}) < len(weights):
             return lower()  # the converter stores equal weights once
+        if any(callable(value) for each in module.modules() for value in _attributes(each).values()):
+            return lower()  # nothing tells what another function does
         key = _graph_key(module, weights)
         if key in self._known:
             self._known.move_to_end(key)
@@ -89,13 +91,16 @@ def _graph_key(module: nn.Module, weights: Mapping[str, NDArray]) -> bytes:
     """Of all that decides on the graph: classes and attributes of the modules, shapes, and constants."""
     parts: list[object] = []
     for path, each in module.named_modules():
-        attributes = {name: value for name, value in vars(each).items() if not name.startswith("_")}
-        parts.append((path, type(each).__qualname__, sorted(attributes.items())))
+        parts.append((path, type(each).__qualname__, sorted(_attributes(each).items())))
     for name, values in _parameters(module):
         parts.append((name, values.shape, values.dtype, None if name in weights else values.flat[:1].tolist()))
     for name, tensor in module.named_buffers():
         parts.append((name, tensor.shape, _digest(tensor.numpy())))
     return sha256(repr(parts).encode()).digest()
+
+
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    return {name: value for name, value in vars(module).items() if not name.startswith("_")}
 
 
 def _parameters(module: nn.Module) -> Iterator[tuple[str, NDArray]]:

@@ -185,6 +185,22 @@ def test_constants_stay() -> None:
     assert bytes(content.buffers[2].data) == bytes(file_with([3, 4.0]).buffers[1].data)
 
 
+def test_a_function_is_no_part_of_what_is_known() -> None:
+    """Another one may have its address by then."""
+
+    class Applied(nn.Linear):
+        def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+            super().__init__(2, 2)
+            self.function = function
+
+    templates, lowerings = Templates(), []
+    for function in (torch.relu, torch.relu, torch.tanh):
+        module = Applied(function)
+        values = [parameter.flatten().tolist() for parameter in module.parameters()]
+        templates.lowered(module, lambda values=values: lowerings.append(values) or file_with(*values))  # type: ignore
+    assert len(lowerings) == 3
+
+
 def test_the_latest_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(template, "KEPT", 2)
     templates, lowerings = Templates(), []
