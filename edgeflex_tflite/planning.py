@@ -91,7 +91,8 @@ def _margin(run: Design, levers: Sequence[str]) -> int:
 
 def _chosen(run: Run, costs: Costs, to_save: int) -> list[Option]:
     recipe = run.recipe
-    parts, choose = _parts(run, costs), allocate_evenly if recipe.allocation == "uniform" else allocate
+    parts = _parts(run, costs)
+    choose = allocate_evenly if recipe.allocation == "uniform" else allocate
     if recipe.prune_ratio:
         return choose(_neurons(parts), math.floor((1 - recipe.prune_ratio) * sum(run.dense_widths) + ROUNDING))
     return choose(parts, sum(options[0].bytes for options in parts) - to_save)

@@ -51,6 +51,11 @@ class FoldTarget:
         """Module path of what reads the scaled channels and answers what the residual stream takes."""
         return JUDGED[self.source]
 
+    @property
+    def branch(self) -> str:
+        """Module path of the attention or the MLP that its readers are in."""
+        return self.judged.partition(".")[0]
+
 
 def fold_targets(block: Block) -> tuple[FoldTarget, ...]:
     """Every exact fold of a block, in the order of its execution."""
@@ -109,7 +114,7 @@ def search_block_(
         readers = tuple(reader for reader in target.readers if f"{prefix}.{reader}" in grids)
         if not readers:
             continue
-        inputs, wanted = read[target.source], answered[target.judged.partition(".")[0]]
+        inputs, wanted = read[target.source], answered[target.branch]
         mean_abs = _mean_abs(inputs)
         of_readers = {reader: grids[f"{prefix}.{reader}"] for reader in readers}
         best, errors = _search(partial(_error, block, target, mean_abs, of_readers, dynamic, inputs, wanted))
@@ -209,7 +214,7 @@ def _float_answers(
     finally:
         for handle in handles:
             handle.remove()
-    return dict(read), dict(answered)
+    return read, answered
 
 
 def _mean_abs(batches: Tokens) -> Tensor:

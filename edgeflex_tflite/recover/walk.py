@@ -188,24 +188,22 @@ def _branches(model: EdgeViT) -> list[bool]:
 
 
 def _attention_inputs(dense: Block, block: Block, wanted: Tokens, stream: Tokens, index: int) -> Batch:
-    return _batch(seen(block.attn.v, block.norm1(stream[index])), wanted[index : index + 1], dense.norm1)
+    return _batch(index, seen(block.attn.v, block.norm1(stream[index])), wanted, dense.norm1)
 
 
 def _mlp_inputs(dense: Block, block: Block, wanted: Tokens, stream: Tokens, index: int) -> Batch:
-    return _batch(seen(block.mlp.fc1, block.norm2(stream[index])), wanted[index : index + 1], dense.norm2)
+    return _batch(index, seen(block.mlp.fc1, block.norm2(stream[index])), wanted, dense.norm2)
 
 
 def _last_inputs(last: nn.Module, inputs: Tokens, stream: Tokens, wanted: Tokens, index: int) -> Batch:
-    return _batch(seen(last, inputs[index]), wanted[index : index + 1], lambda goal: goal - stream[index])
+    return _batch(index, seen(last, inputs[index]), wanted, lambda goal: goal - stream[index])
 
 
 def _features(dense: EdgeViT, model: EdgeViT, wanted: Tokens, stream: Tokens, index: int) -> Batch:
     features = model.features(stream[index][..., model.reads, :])
-    return _batch(
-        seen(model.head, features), wanted[index : index + 1], lambda x: dense.classify(x[..., dense.reads, :])
-    )
+    return _batch(index, seen(model.head, features), wanted, lambda x: dense.classify(x[..., dense.reads, :]))
 
 
-def _batch(x: Tensor, wanted: Tokens, answer: Callable[[Tensor], Tensor]) -> Batch:
-    """What is read, and what is wanted of it by the dense stream of this batch; nothing if that is not run."""
-    return (x, answer(wanted[0])) if wanted else (x, x[..., :0])
+def _batch(index: int, x: Tensor, wanted: Tokens, answer: Callable[[Tensor], Tensor]) -> Batch:
+    """What is read in a batch, and what the dense stream wants of it; nothing if that is not run."""
+    return x, answer(wanted[index]) if wanted else x[..., :0]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeflex_tflite.budget.allocate import RELATIVE_GAP, Option, allocate, allocate_evenly, not_dominated
+from edgeflex_tflite.budget.curves import level_curve
 from edgeflex_tflite.errors import UserError
 
 options = st.builds(Option, bytes=st.integers(0, 10**7), divergence=st.floats(0, 10, allow_subnormal=False))
 rough = st.builds(Option, bytes=st.integers(0, 6), divergence=st.integers(0, 6).map(float))
+Choose = Callable[[list[list[Option]], int], list[Option]]
 problems = st.lists(st.lists(options | rough, min_size=1, max_size=5), min_size=1, max_size=5)
 
 
@@ -42,11 +45,14 @@ def test_no_combination_within_the_limit_loses_less(parts: list[list[Option]], s
     assert loss(allocate(parts, limit)) <= best * (1 + RELATIVE_GAP) + 1e-6 * largest
 
 
+@pytest.mark.parametrize("choose", [allocate, allocate_evenly])
 @settings(deadline=None, max_examples=60)
-@given(problems, st.floats(0, 1))
-def test_the_limit_holds_with_one_option_for_every_part(parts: list[list[Option]], share: float) -> None:
+@given(parts=problems, share=st.floats(0, 1))
+def test_the_limit_holds_with_one_option_for_every_part(
+    choose: Choose, parts: list[list[Option]], share: float
+) -> None:
     limit = limit_of(parts, share)
-    chosen = allocate(parts, limit)
+    chosen = choose(parts, limit)
     assert size(chosen) <= limit
     assert all(option in part for option, part in zip(chosen, parts, strict=True))
 
@@ -112,10 +118,8 @@ STEP = 16
 
 def even(widths: list[int]) -> list[list[Option]]:
     """Parts of which nothing is known but how wide they are."""
-    return [
-        [Option(width, (dense - width) ** 2 / dense) for width in range(dense, 0, -STEP)]
-        for dense in (STEP * width for width in widths)
-    ]
+    curves = [level_curve(STEP * width) for width in widths]
+    return [[Option(width, curve.cost(width)) for width in range(curve.dense_width, 0, -STEP)] for curve in curves]
 
 
 @settings(deadline=None, max_examples=60)
@@ -127,15 +131,6 @@ def test_parts_of_which_nothing_is_known_are_lowered_together(widths: list[int],
     best = min(loss(list(each)) for each in itertools.product(*parts) if size(list(each)) <= limit)
     assert limit - STEP < size(chosen) <= limit
     assert loss(chosen) == pytest.approx(best)
-
-
-@settings(deadline=None, max_examples=60)
-@given(problems, st.floats(0, 1))
-def test_an_even_choice_holds_the_limit_too(parts: list[list[Option]], share: float) -> None:
-    limit = limit_of(parts, share)
-    chosen = allocate_evenly(parts, limit)
-    assert size(chosen) <= limit
-    assert all(option in part for option, part in zip(chosen, parts, strict=True))
 
 
 def test_of_equal_parts_the_first_take_one_step_more() -> None:

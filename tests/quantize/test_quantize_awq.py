@@ -282,7 +282,7 @@ def test_what_readers_read_and_what_they_are_to_answer(name: str) -> None:
         torch.testing.assert_close(halfway, x + answered["attn"][0])
         torch.testing.assert_close(block(x), halfway + answered["mlp"][0])
         for target in targets:
-            judged, wanted = block.get_submodule(target.judged), answered[target.judged.partition(".")[0]]
+            judged, wanted = block.get_submodule(target.judged), answered[target.branch]
             torch.testing.assert_close(awq._answer(judged, read[target.source][0]), wanted[0])
     assert not any(module._forward_pre_hooks or module._forward_hooks for module in block.modules())
 
@@ -297,13 +297,14 @@ def test_the_error_of_a_scale_is_that_of_the_residual_stream_behind_it(name: str
         of_readers = {reader: grids[reader] for reader in target.readers}
         read, answered = awq._float_answers(block, tokens, [target])
         scale_from = awq._mean_abs(read[target.source])
-        branch = target.judged.partition(".")[0]
-        found = awq._error(block, target, scale_from, of_readers, True, read[target.source], answered[branch], 0.5)
+        found = awq._error(
+            block, target, scale_from, of_readers, True, read[target.source], answered[target.branch], 0.5
+        )
         changed = copy.deepcopy(block)
         fold_(changed, target, scale_for(scale_from, 0.5))
         awq._simulate_(changed, of_readers, True)
-        run = Block.after_mlp if branch == "mlp" else Block.after_attention
-        entering = [block.after_attention(x) for x in tokens] if branch == "mlp" else tokens
+        run = Block.after_mlp if target.branch == "mlp" else Block.after_attention
+        entering = [block.after_attention(x) for x in tokens] if target.branch == "mlp" else tokens
         whole = awq._squared_error([run(changed, x) for x in entering], [run(block, x) for x in entering])
         assert found == pytest.approx(whole, rel=1e-3), target
 
